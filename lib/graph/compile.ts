@@ -1,0 +1,300 @@
+/** `compile`: from a model and a function over it to a program that runs in one native call. */
+import type { ArrayOf, DType } from '../core/dtype.js'
+import { KairosError } from '../core/errors.js'
+import type { Field, Schema } from '../core/schema.js'
+import type { Shape } from '../core/dim.js'
+import { type Executor, type Lease, OptimizerState, ParameterSet, type RunResult, Staging, State } from '../runtime/index.js'
+import { variableName, variableOf } from './autodiff.js'
+import type { Counts } from './counts.js'
+import { input } from './leaf.js'
+import { type Mode, namedVariables, parametersOf, withMode } from './module.js'
+import { type Leaf, specOf, type Tensor, type Variable } from './node.js'
+import { type Feed, GraphRunner, type RunnerOptions } from './runner.js'
+import type { TraceRequest } from './trace.js'
+import type { Optimizer, Update } from './update.js'
+
+/** The tensors of a batch, by name. */
+export type Batch<S extends Schema> = { readonly [K in keyof S]: S[K] extends Field<infer T, infer D> ? Tensor<T, D> : never }
+
+/** The arrays that feed a batch. */
+export type BatchArrays<S extends Schema> = { readonly [K in keyof S]: ArrayOf<S[K]['dtype']> }
+
+/** Every trainable parameter of the model. */
+export const all: unique symbol = Symbol('all parameters')
+
+export interface UpdateOptions<Outputs> {
+  /** Name of the output to minimise: a float32 of rank 0. */
+  readonly loss: keyof Outputs & string
+  /** `all`, a list, or a test on names. */
+  readonly parameters: typeof all | readonly Tensor[] | ((name: string) => boolean)
+  readonly optimizer: Optimizer
+}
+
+export interface CompileOptions<S extends Schema, Outputs> extends RunnerOptions {
+  readonly schema: S
+  /** Losses, what they move and how. All gradients are taken at the values before the step. */
+  readonly updates?: readonly UpdateOptions<Outputs>[]
+  /** Default: 'train' when there are updates. */
+  readonly mode?: Mode
+  /** Seeds dropout. */
+  readonly seed?: number
+}
+
+/** Native handles for one run; the program's own defaults where left out. */
+export interface Handles {
+  readonly parameters?: ParameterSet
+  readonly optimizer?: OptimizerState
+  readonly state?: State
+}
+
+export interface StepOptions extends Handles {
+  readonly counts?: Counts
+  readonly capacities?: Counts
+  /** Fail, changing nothing, unless these outputs are finite. */
+  readonly requireFinite?: readonly string[]
+}
+
+/** Results by name: a number for rank 0, an array otherwise. */
+export type Results<Outputs> = {
+  readonly [K in keyof Outputs]: Outputs[K] extends Tensor<infer T, infer D>
+    ? T extends readonly []
+      ? number
+      : ArrayOf<D>
+    : never
+}
+
+/** A batch whose arrays are native memory: fill the views, then hand it to one step, which takes it. */
+export interface LeasedBatch<S extends Schema> {
+  readonly views: { readonly [K in keyof S]: ArrayOf<S[K]['dtype']> }
+  readonly lease: Lease
+  /** Gives it back unused. */
+  release(): void
+}
+
+/**
+ * Compiles a function over a model.
+ *
+ * `build` is called once, with the model and a tensor per field of the schema, and gives named outputs. Nothing runs
+ * until `step`; each step is one native call: forward, backward, update, off the event loop.
+ *
+ * Throws KAIROS_SHAPE and its kin while tracing, with the line of `build` that is wrong.
+ */
+export function compile<M extends object, S extends Schema, Outputs extends Record<string, Tensor>>(
+  model: M,
+  build: (model: M, batch: Batch<S>) => Outputs,
+  options: CompileOptions<S, Outputs>,
+): Compiled<S, Outputs> {
+  return new Compiled(model, build as (model: object, batch: Batch<S>) => Outputs, options)
+}
+
+export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> {
+  readonly runner: GraphRunner
+  /** What was traced: `explain` lowers it again, watching. */
+  readonly request: TraceRequest
+  private readonly schema: S
+  private readonly model: object
+  private readonly seed: number
+  private readonly shapes: ReadonlyMap<string, number>
+  private optimizerDefault: OptimizerState | null = null
+  private staging: { readonly capacities: Counts; readonly ring: Staging } | null = null
+  private steps = 0
+
+  constructor(model: object, build: (model: object, batch: Batch<S>) => Outputs, options: CompileOptions<S, Outputs>) {
+    const { schema, updates = [], mode = updates.length > 0 ? 'train' : 'evaluate', seed = 0 } = options
+    this.schema = schema
+    this.model = model
+    this.seed = seed
+    namedVariables(model) // gives every variable its name
+    const batch = Object.fromEntries(Object.entries(schema).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]))
+    const { outputs, assignments } = collectAssignments(() => withMode(mode, () => build(model, batch as Batch<S>)))
+    checkUpdates(updates)
+    const requests = updates.map((update): Update<Tensor> => updateOf(update, outputs, model))
+    this.request = { outputs, updates: requests, assignments }
+    this.runner = new GraphRunner(this.request, options)
+    this.shapes = new Map(Object.entries(outputs).map(([name, tensor]) => [name, tensor.shape.length]))
+  }
+
+  get executor(): Executor {
+    return this.runner.executor
+  }
+
+  /** Scalars that a step may be given, by name, with their defaults. */
+  get scalars(): Readonly<Record<string, number | undefined>> {
+    const scalars = this.runner.inputs.filter(({ name, node }) => !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0)
+    return Object.fromEntries(scalars.map(({ name, otherwise }) => [name, otherwise]))
+  }
+
+  /**
+   * One run of the program: forward, and where it has updates backward and update.
+   *
+   * `batch` holds an array per field (copied before the call returns) or a leased batch (taken). `scalars` are numbers
+   * by name: learning rate, loss weights. A step that fails changes no parameter, state or counter.
+   */
+  async step(
+    batch: BatchArrays<S> | LeasedBatch<S>,
+    scalars: Readonly<Record<string, number>> = {},
+    options: StepOptions = {},
+  ): Promise<Results<Outputs>> {
+    return this.resultsOf(await this.run(batch, scalars, options))
+  }
+
+  /** `step` with the whole native answer: shapes, time, profile. */
+  async run(
+    batch: BatchArrays<S> | LeasedBatch<S>,
+    scalars: Readonly<Record<string, number>> = {},
+    options: StepOptions = {},
+  ): Promise<RunResult> {
+    const feeds: Record<string, Feed> = { ...scalars }
+    const lease = isLeased(batch) ? batch.lease : undefined
+    if (!isLeased(batch)) Object.assign(feeds, batch)
+    const random = this.runner.inputs.some(({ name }) => name === RANDOM)
+    if (random) feeds[RANDOM] = Int32Array.of(this.seed, this.steps)
+    for (const name of Object.keys(this.schema)) {
+      if (!this.runner.inputs.some((known) => known.name === name)) delete feeds[name]
+    }
+    const result = await this.runner.run({
+      feeds,
+      stores: {
+        parameters: options.parameters ?? parametersFor(this.model),
+        optimizer: options.optimizer ?? this.optimizerState(),
+        state: options.state ?? stateFor(this.model),
+      },
+      ...(lease ? { lease } : {}),
+      ...(options.counts ? { counts: options.counts } : {}),
+      ...(options.capacities ? { capacities: options.capacities } : {}),
+      ...(options.requireFinite ? { requireFinite: options.requireFinite } : {}),
+    })
+    this.steps++
+    return result
+  }
+
+  /** A batch in native memory for up to `capacities` of each symbol; waits while all are in use. */
+  async lease(capacities: Counts, counts: Counts = capacities): Promise<LeasedBatch<S>> {
+    const fits = (present: Counts) => Object.entries(capacities).every(([symbol, count]) => (present[symbol] ?? -1) >= count)
+    if (!this.staging || !fits(this.staging.capacities)) {
+      const used = this.runner.inputs.filter(({ name }) => name in this.schema)
+      const entries = used.map(({ name, node }) => ({ name, ...specOf({ node, index: 0 }) }))
+      this.staging = { capacities, ring: new Staging(entries, capacities) }
+    }
+    const lease = await this.staging.ring.lease(counts)
+    return { views: lease.views as LeasedBatch<S>['views'], lease, release: () => lease.release() }
+  }
+
+  /** The state that this program's optimisers start from: zeros. */
+  createOptimizerState(): OptimizerState {
+    return OptimizerState.create(this.entriesOf('optimizer'))
+  }
+
+  /** The optimiser state used when a step is given none. */
+  optimizerState(): OptimizerState {
+    this.optimizerDefault ??= this.createOptimizerState()
+    return this.optimizerDefault
+  }
+
+  private entriesOf(store: Extract<Leaf, { kind: 'state' }>['store']) {
+    const leaves = this.runner.plan.buffers.map(({ value }) => value.node.leaf).filter((leaf) => leaf?.kind === 'state')
+    return leaves.filter((leaf) => leaf.store === store).map(({ variable }) => entryOf(variableName(variable), variable, 0))
+  }
+
+  private resultsOf({ outputs }: RunResult): Results<Outputs> {
+    const results: Record<string, unknown> = {}
+    for (const [name, { data }] of Object.entries(outputs)) results[name] = this.shapes.get(name) === 0 ? data[0] : data
+    return results as Results<Outputs>
+  }
+}
+
+/** The input that dropout draws from: (seed, step). */
+export const RANDOM = 'random'
+
+const isLeased = <S extends Schema>(batch: BatchArrays<S> | LeasedBatch<S>): batch is LeasedBatch<S> => 'lease' in batch
+
+function updateOf<Outputs extends Record<string, Tensor>>(
+  { loss, parameters, optimizer }: UpdateOptions<Outputs>,
+  outputs: Outputs,
+  model: object,
+): Update<Tensor> {
+  const tensor = outputs[loss]
+  if (!tensor) {
+    throw new KairosError('KAIROS_UNKNOWN_NAME', {
+      op: 'compile',
+      argument: 'updates.loss',
+      expected: `one of the outputs ${Object.keys(outputs).join(', ')}`,
+      got: `'${loss}'`,
+    })
+  }
+  const chosen =
+    parameters === all ? parametersOf(model) : typeof parameters === 'function' ? parametersOf(model, parameters) : parameters
+  return { name: loss, loss: tensor, parameters: chosen, optimizer }
+}
+
+function checkUpdates<Outputs>(updates: readonly UpdateOptions<Outputs>[]): void {
+  const names = updates.map(({ loss }) => loss)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice === undefined) return
+  throw new KairosError('KAIROS_DUPLICATE', { op: 'compile', argument: 'updates', expected: 'one entry per loss', got: `'${twice}' twice` })
+}
+
+// Assignments ------------------------------------------------------------------------------------------------------
+
+type TensorAssignment = { readonly target: Tensor; readonly value: Tensor }
+let collecting: TensorAssignment[] | null = null
+
+/**
+ * Writes a value to a state tensor when the run has otherwise succeeded. Call it inside `compile`'s function.
+ *
+ * Throws KAIROS_ARGUMENT when the target is no state, or outside of `compile`.
+ */
+export function assign<S extends Shape, D extends DType>(target: Tensor<S, D>, value: Tensor<NoInfer<S>, NoInfer<D>>): void {
+  if (!collecting) {
+    throw new KairosError('KAIROS_ARGUMENT', { op: 'assign', got: 'a call outside of compile', hint: 'Call it in the function given to compile' })
+  }
+  if (!variableOf(target)) {
+    throw new KairosError('KAIROS_ARGUMENT', { op: 'assign', argument: 'target', expected: 'a state or parameter', got: 'a computed tensor' })
+  }
+  collecting.push({ target, value })
+}
+
+function collectAssignments<T>(build: () => T): { outputs: T; assignments: readonly TensorAssignment[] } {
+  const before = collecting
+  const assignments: TensorAssignment[] = []
+  collecting = assignments
+  try {
+    return { outputs: build(), assignments }
+  } finally {
+    collecting = before
+  }
+}
+
+// Stores of a model ------------------------------------------------------------------------------------------------
+
+function entryOf(name: string, variable: Variable, seed: number) {
+  return { name, dtype: variable.dtype, shape: variable.shape, data: variable.initialize(name, seed) }
+}
+
+const entriesFor = (model: object, seed: number, trainable: boolean) =>
+  namedVariables(model)
+    .filter(({ variable }) => variable.trainable === trainable)
+    .map(({ name, variable }) => entryOf(name, variable, seed))
+
+/** A fresh parameter set of a model, drawn from its initialisers. */
+export const createParameters = (model: object, seed = 0): ParameterSet => ParameterSet.create(entriesFor(model, seed, true))
+
+/** Fresh state of a model. */
+export const createState = (model: object): State => State.create(entriesFor(model, 0, false))
+
+const parameterDefaults = new WeakMap<object, ParameterSet>()
+const stateDefaults = new WeakMap<object, State>()
+
+/** The parameters that every program over this model uses when a step is given none. */
+export function parametersFor(model: object): ParameterSet {
+  const present = parameterDefaults.get(model) ?? createParameters(model)
+  parameterDefaults.set(model, present)
+  return present
+}
+
+export function stateFor(model: object): State {
+  const present = stateDefaults.get(model) ?? createState(model)
+  stateDefaults.set(model, present)
+  return present
+}
+

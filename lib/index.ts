@@ -1,0 +1,57 @@
+/**
+ * Kairos: typed model graphs in TypeScript, run by native kernels.
+ *
+ * Build tensors with ops and layers, `compile` a function over a model, `step` it with batches; or compute a single
+ * tensor with `await tensor.data()`.
+ */
+import './graph/data.js'
+
+export type { Dim, Shape } from './core/dim.js'
+export type { ArrayOf, DType } from './core/dtype.js'
+export { type ErrorCode, errorTable, isKairosError, KairosError } from './core/errors.js'
+export { field, type Schema } from './core/schema.js'
+export { gradients } from './graph/autodiff.js'
+export {
+  all,
+  assign,
+  type Batch,
+  type BatchArrays,
+  Compiled,
+  type CompileOptions,
+  compile,
+  createParameters,
+  createState,
+  type Handles,
+  type LeasedBatch,
+  parametersFor,
+  type Results,
+  type StepOptions,
+  stateFor,
+  type UpdateOptions,
+} from './graph/compile.js'
+export { defineOp, type OpCase, type OpDefinition, type ReferenceArray, refuse } from './graph/defineOp.js'
+export { explain } from './graph/explain.js'
+export { constant, input, scalar, scalarInput } from './graph/leaf.js'
+export {
+  filled,
+  type Initializer,
+  isTraining,
+  namedVariables,
+  normal,
+  ones,
+  parameter,
+  parameterCount,
+  parametersOf,
+  state,
+  uniform,
+  xavierUniform,
+  zeros,
+} from './graph/module.js'
+export type { Tensor } from './graph/node.js'
+export { GraphRunner } from './graph/runner.js'
+export type { Optimizer } from './graph/update.js'
+export * from './losses/index.js'
+export * from './nn/index.js'
+export * from './ops/index.js'
+export * from './optim/index.js'
+export { defaultExecutor, Executor, OptimizerState, ParameterSet, State } from './runtime/index.js'

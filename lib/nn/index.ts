@@ -1,0 +1,7 @@
+export { Dropout } from './dropout.js'
+export { Embedding } from './embedding.js'
+export { FeedForward } from './feedForward.js'
+export { FrequencyLayer, type FrequencyLayerOptions } from './frequencyLayer.js'
+export { LayerNorm } from './layerNorm.js'
+export { Linear } from './linear.js'
+export { causalVisibility, SelfAttention, type SelfAttentionOptions } from './selfAttention.js'

@@ -1,0 +1,40 @@
+/** Activation functions, element by element. */
+import { add, multiply, negate, square } from './arithmetic.js'
+import { greater, select } from './comparison.js'
+import { type Unary, unary } from './elementwise.js'
+import { erf64 } from './erf.js'
+import type { Loose } from './support.js'
+import { exp, sigmoid } from './transcendental.js'
+
+const normalDensity = (x: number): number => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI)
+const normalDistribution = (x: number): number => 0.5 * (1 + erf64(x / Math.SQRT2))
+
+/** max(x, 0); the gradient at 0 is 0. */
+export const relu: Unary = unary('relu', {
+  compute: (x) => Math.max(x, 0),
+  gradient: (dy, { a }) => [select(greater(a, 0), dy, 0)],
+})
+
+/** x times the normal distribution function of x. Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016. */
+export const gelu: Unary = unary('gelu', {
+  compute: (x) => x * normalDistribution(x),
+  gradient: (dy, { a }) => [multiply(dy, geluGradient(a))],
+})
+
+/** The derivative of gelu. */
+export const geluGradient: Unary = unary('geluGradient', {
+  compute: (x) => normalDistribution(x) + x * normalDensity(x),
+  // The density's derivative is -x times itself, which leaves (2 - x^2) density(x).
+  gradient: (dy, { a }) => [multiply(dy, multiply(density(a), add(negate(square(a)), 2)))],
+})
+
+/** log(1 + exp(x)), without overflow. */
+export const softplus: Unary = unary('softplus', {
+  compute: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  gradient: (dy, { a }) => [multiply(dy, sigmoid(a))],
+})
+
+/** x times sigmoid(x). Source: Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2017. */
+export const silu: Unary = (x) => multiply(x, sigmoid(x))
+
+const density = (x: Loose): Loose => multiply(exp(multiply(square(x), -0.5)) as Loose, 1 / Math.sqrt(2 * Math.PI))

@@ -1,0 +1,30 @@
+/** Every op, one place each. Importing this file fills the registry. */
+export * from './activation.js'
+export * from './arithmetic.js'
+export * from './comparison.js'
+export { concat } from './concat.js'
+export * from './crossEntropy.js'
+export * from './dropout.js'
+export type { Binary, Comparison, Unary } from './elementwise.js'
+export * from './embedding.js'
+export * from './frequency.js'
+export * from './layerNorm.js'
+export * from './matmul.js'
+export {
+  assumeShape,
+  broadcast,
+  broadcastLike,
+  broadcastTo,
+  full,
+  merge,
+  reshape,
+  size,
+  split,
+  transpose,
+} from './movement.js'
+export * from './ranking.js'
+export * from './reduction.js'
+export { pad, slice } from './slice.js'
+export * from './softmax.js'
+export type { Loose } from './support.js'
+export * from './transcendental.js'

@@ -1,0 +1,2 @@
+export { type AdamOptions, adam } from './adam.js'
+export { sgd } from './sgd.js'

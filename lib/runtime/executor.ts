@@ -1,0 +1,91 @@
+/** Executors: teams of native threads with a queue of jobs. */
+import { KairosError } from '../core/errors.js'
+import type { AddonDescription, CpuVariant, ExecutorHandle } from './addon.js'
+import { loadAddon } from './loader.js'
+import { awaitNative, callNative } from './nativeError.js'
+import { Program } from './program.js'
+
+export type MatmulEngine = 'own' | 'onednn' | 'auto'
+
+export interface ExecutorOptions {
+  /** Default: every core that this process may use, at most KAIROS_THREADS. */
+  readonly threads?: number | undefined
+  /** Default: the best that this machine runs, at most KAIROS_CPU. */
+  readonly variant?: CpuVariant | undefined
+  readonly matmul?: MatmulEngine | undefined
+}
+
+/** Asked once: the processor does not change, and KAIROS_CPU is read when the process starts to use it. */
+let description: AddonDescription | undefined
+
+/** What this build and this machine offer. */
+export function describe(): AddonDescription {
+  description ??= callNative(() => loadAddon().describe())
+  return description
+}
+
+/** The variants of this machine that are no better than `cap`, best last. */
+export function variantsUpTo(cap: CpuVariant): readonly CpuVariant[] {
+  const order: readonly CpuVariant[] = ['baseline', 'avx2', 'avx512']
+  return describe().cpu.variants.filter((variant) => order.indexOf(variant) <= order.indexOf(cap))
+}
+
+function defaultThreads(): number {
+  const { cores } = describe().cpu
+  const cap = process.env.KAIROS_THREADS
+  if (!cap) return cores
+  if (/^[1-9]\d{0,3}$/.test(cap)) return Math.min(cores, Number(cap))
+  throw new KairosError('KAIROS_ARGUMENT', {
+    op: 'environment',
+    argument: 'KAIROS_THREADS',
+    expected: 'a number from 1 to 9999',
+    got: `'${cap}'`,
+  })
+}
+
+/**
+ * Runs programs, one after another, off the event loop. An idle executor does not keep the process alive; a promise
+ * that waits for one does. Executors times threads should not exceed the cores.
+ */
+export class Executor {
+  readonly threads: number
+  readonly variant: CpuVariant
+  /** @internal */
+  readonly handle: ExecutorHandle
+  private closing: Promise<void> | undefined
+
+  constructor({ threads, variant, matmul = 'auto' }: ExecutorOptions = {}) {
+    this.threads = threads ?? defaultThreads()
+    this.variant = variant ?? (describe().cpu.variants.at(-1) as CpuVariant)
+    this.handle = callNative(() =>
+      loadAddon().createExecutor({ threads: this.threads, variant: this.variant, matmul }),
+    )
+  }
+
+  get closed(): boolean {
+    return this.closing !== undefined
+  }
+
+  /** Checks a whole program file. Throws KAIROS_PROGRAM_FILE, naming the part and the byte. */
+  async loadProgram(bytes: Uint8Array): Promise<Program> {
+    return new Program(this, await awaitNative(() => loadAddon().loadProgram(this.handle, bytes)))
+  }
+
+  /** Resolves when queued work is done and the threads have ended. Later calls are refused with KAIROS_CLOSED. */
+  close(): Promise<void> {
+    this.closing ??= awaitNative(() => loadAddon().closeExecutor(this.handle))
+    return this.closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+let shared: Executor | undefined
+
+/** The executor used where none is named. Made by the first call, and again after it was closed. */
+export function defaultExecutor(): Executor {
+  if (!shared || shared.closed) shared = new Executor()
+  return shared
+}

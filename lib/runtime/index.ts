@@ -1,0 +1,15 @@
+/** The typed face of the native addon. */
+export type {
+  AddonDescription,
+  BindOptions,
+  CpuVariant,
+  ExecutableDescription,
+  NativeArray,
+  ProgramDescription,
+  RunResult,
+  StoreEntry,
+} from './addon.js'
+export { defaultExecutor, describe, Executor, type ExecutorOptions, type MatmulEngine, variantsUpTo } from './executor.js'
+export { Executable, Program, type RunOptions } from './program.js'
+export { Lease, type StagedInput, Staging } from './staging.js'
+export { type Entry, OptimizerState, ParameterSet, State, Store } from './store.js'

@@ -1,0 +1,27 @@
+// The kernel families of the CPU, one file each in this folder.
+#pragma once
+
+#include <span>
+
+#include "runtime/kernel.h"
+
+namespace kairos {
+
+#define KAIROS_FAMILIES(F) \
+  F(CrossEntropy)          \
+  F(Dropout)               \
+  F(Elementwise)           \
+  F(Embedding)             \
+  F(Frequency)             \
+  F(LayerNorm)             \
+  F(Matmul)                \
+  F(Movement)              \
+  F(Ranking)               \
+  F(Reduction)             \
+  F(Softmax)
+
+#define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);
+KAIROS_FAMILIES(KAIROS_DECLARE)
+#undef KAIROS_DECLARE
+
+}  // namespace kairos

@@ -1,0 +1,78 @@
+#include "runtime/arena.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <numeric>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace kairos {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+}  // namespace
+
+size_t AlignUp(size_t bytes) {
+  return bytes > SIZE_MAX - kAlignment ? 0 : (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+std::shared_ptr<Block> Block::Allocate(size_t bytes) {
+  // PTRDIFF_MAX is the most that any allocator gives; beyond it sizes would wrap.
+  if (bytes > PTRDIFF_MAX - kHugePage) return nullptr;
+  const bool large = bytes >= 2 * kHugePage;
+  const size_t alignment = large ? kHugePage : kAlignment;
+  const size_t size = std::max(bytes, size_t{1});
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment));
+  if (!data) return nullptr;
+#if defined(__linux__)
+  if (large) madvise(data, size, MADV_HUGEPAGE);
+#endif
+  Block* block = new (std::nothrow) Block(data, bytes);
+  if (!block) std::free(data);
+  return block ? std::shared_ptr<Block>(block) : nullptr;
+}
+
+std::shared_ptr<Block> Block::AllocateZeros(size_t bytes) {
+  std::shared_ptr<Block> block = Allocate(bytes);
+  if (block) std::memset(block->data(), 0, bytes);
+  return block;
+}
+
+Block::~Block() { std::free(data_); }
+
+bool PlanArena(std::span<Lifetime> lifetimes, size_t* total_bytes) {
+  std::vector<uint32_t> order(lifetimes.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
+
+  size_t total = 0;
+  std::vector<uint32_t> placed;  // by offset
+  for (uint32_t index : order) {
+    Lifetime& mine = lifetimes[index];
+    const size_t bytes = AlignUp(std::max(mine.bytes, size_t{1}));
+    if (bytes == 0) return false;
+    size_t offset = 0;
+    for (uint32_t other : placed) {
+      const Lifetime& theirs = lifetimes[other];
+      if (theirs.last_step < mine.first_step || mine.last_step < theirs.first_step) continue;
+      if (theirs.offset >= offset && theirs.offset - offset >= bytes) break;
+      offset = std::max(offset, theirs.offset + AlignUp(std::max(theirs.bytes, size_t{1})));
+    }
+    if (offset > PTRDIFF_MAX - bytes) return false;
+    mine.offset = offset;
+    total = std::max(total, offset + bytes);
+    const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
+                                     [&](size_t value, uint32_t other) { return value < lifetimes[other].offset; });
+    placed.insert(at, index);
+  }
+  *total_bytes = total;
+  return true;
+}
+
+}  // namespace kairos

@@ -1,0 +1,49 @@
+// Memory: aligned blocks with an owner, and the plan by which temporaries share one block.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace kairos {
+
+constexpr size_t kAlignment = 64;
+
+// Rounds up to the alignment of blocks; answers 0 when that overflows.
+size_t AlignUp(size_t bytes);
+
+// Aligned memory. Large blocks ask for huge pages; nothing is touched before it is used.
+class Block {
+ public:
+  // Both answer nullptr when memory is exhausted. A block of zero bytes has an address nonetheless.
+  static std::shared_ptr<Block> Allocate(size_t bytes);
+  static std::shared_ptr<Block> AllocateZeros(size_t bytes);
+
+  ~Block();
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  Block(std::byte* data, size_t size) : data_(data), size_(size) {}
+  std::byte* const data_;
+  const size_t size_;
+};
+
+// One temporary: its bytes and the steps during which they must be its own.
+struct Lifetime {
+  size_t bytes;
+  uint32_t first_step;
+  uint32_t last_step;
+  size_t offset = 0;  // filled in by the plan
+};
+
+// Places every lifetime so that those which overlap in time do not in memory: the largest first, each at the lowest
+// offset that is free. Answers false when the total overflows.
+bool PlanArena(std::span<Lifetime> lifetimes, size_t* total_bytes);
+
+}  // namespace kairos

@@ -1,0 +1,177 @@
+#include "runtime/thread_team.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace kairos {
+namespace {
+
+using Body = FunctionRef<void(int64_t, int64_t, int)>;
+using Clock = std::chrono::steady_clock;
+
+// About the length of a small step: a worker that waits longer would only heat a core that someone else may need.
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr int kPausesPerLook = 64;
+
+inline void Pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Where a thread waits for a condition over atomics. The writer changes the atomic, then calls Wake; both sides use
+// sequentially consistent accesses, so either the waiter sees the change or the writer sees the sleeper.
+class Gate {
+ public:
+  template <typename Ready>
+  static bool Spin(Ready ready) {
+    for (const auto deadline = Clock::now() + kSpin; Clock::now() < deadline;)
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (ready()) return true;
+        Pause();
+      }
+    return ready();
+  }
+
+  template <typename Ready>
+  void Sleep(Ready ready) {
+    std::unique_lock lock(mutex_);
+    sleepers_.fetch_add(1);
+    changed_.wait(lock, ready);
+    sleepers_.fetch_sub(1);
+  }
+
+  void Wake() {
+    if (sleepers_.load() == 0) return;
+    { std::lock_guard lock(mutex_); }
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<int> sleepers_{0};
+};
+
+struct Range {
+  int64_t begin, end;
+};
+
+// The first `count % parts` ranges are one item longer.
+Range RangeOf(int64_t count, int parts, int index) {
+  const int64_t length = count / parts, longer = count % parts;
+  const int64_t begin = index * length + std::min<int64_t>(index, longer);
+  return {begin, begin + length + (index < longer ? 1 : 0)};
+}
+
+// A worker's mailbox, on a cache line of its own: the lead touches those of the workers it needs.
+struct alignas(64) Worker {
+  std::atomic<uint64_t> ticket{0};  // raised once per job
+  Gate gate;
+  std::thread thread;
+};
+
+}  // namespace
+
+struct ThreadTeam::State {
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::atomic<uint64_t> run{0};  // odd inside a run
+  std::atomic<bool> stop{false};
+
+  // The job: written by the lead before it raises tickets, read by workers after.
+  const Body* body = nullptr;
+  int64_t count = 0;
+  int parts = 0;
+
+  alignas(64) std::atomic<int> pending{0};
+  Gate finished;
+
+  void Serve(Worker& self, int thread) {
+    uint64_t seen = 0;
+    for (;;) {
+      const auto called = [&] { return self.ticket.load() != seen || stop.load(); };
+      while (!called()) {
+        const uint64_t now = run.load();
+        const bool inside = now % 2 == 1;
+        if (inside && Gate::Spin([&] { return called() || run.load() != now; })) continue;
+        self.gate.Sleep([&] { return called() || run.load() != now; });
+      }
+      if (stop.load()) return;
+      seen = self.ticket.load();
+      const Range range = RangeOf(count, parts, thread);
+      (*body)(range.begin, range.end, thread);
+      if (pending.fetch_sub(1) == 1) finished.Wake();
+    }
+  }
+
+  void WakeAll() {
+    for (auto& worker : workers) worker->gate.Wake();
+  }
+};
+
+ThreadTeam::ThreadTeam(int threads) : state_(std::make_unique<State>()) {
+  // Filled before the first thread starts: workers never see the vector change. A machine that refuses another thread
+  // leaves a smaller team; who needs the exact size compares size().
+  for (int thread = 1; thread < threads; ++thread) state_->workers.push_back(std::make_unique<Worker>());
+  for (size_t i = 0; i < state_->workers.size(); ++i) {
+    Worker& worker = *state_->workers[i];
+    try {
+      worker.thread = std::thread([this, &worker, i] { state_->Serve(worker, static_cast<int>(i) + 1); });
+    } catch (const std::system_error&) {
+      state_->workers.resize(i);
+      break;
+    }
+  }
+}
+
+ThreadTeam::~ThreadTeam() {
+  state_->stop.store(true);
+  state_->WakeAll();
+  for (auto& worker : state_->workers) worker->thread.join();
+}
+
+int ThreadTeam::size() const { return static_cast<int>(state_->workers.size()) + 1; }
+
+void ThreadTeam::Enter() {
+  if (state_->workers.empty()) return;
+  state_->run.fetch_add(1);
+  state_->WakeAll();
+}
+
+void ThreadTeam::Leave() {
+  if (!state_->workers.empty()) state_->run.fetch_add(1);
+}
+
+void ThreadTeam::ParallelFor(int64_t count, int64_t grain, Body body) {
+  if (count <= 0) return;
+  const int parts = static_cast<int>(std::min<int64_t>(size(), count / std::max<int64_t>(grain, 1)));
+  if (parts < 2) return body(0, count, 0);
+
+  State& state = *state_;
+  state.body = &body;
+  state.count = count;
+  state.parts = parts;
+  state.pending.store(parts - 1);
+  for (int i = 0; i < parts - 1; ++i) {
+    state.workers[i]->ticket.fetch_add(1);
+    state.workers[i]->gate.Wake();
+  }
+  const Range range = RangeOf(count, parts, 0);
+  body(range.begin, range.end, 0);
+  const auto done = [&] { return state.pending.load() == 0; };
+  if (!done() && !Gate::Spin(done)) state.finished.Sleep(done);
+}
+
+}  // namespace kairos
