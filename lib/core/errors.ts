@@ -49,7 +49,7 @@ function sentence({ op, argument, expected, got, hint, source }: ErrorDetails): 
   let text = `${op}:`
   if (argument) text += ` ${argument}`
   if (expected) text += `${argument ? ' should be' : ' expected'} ${expected}`
-  if (got) text += expected ? ` but got ${got}` : `: ${got}`
+  if (got) text += expected ? ` but got ${got}` : argument ? `: ${got}` : ` ${got}`
   if (source) text += ` (built at ${source})`
   return hint ? `${text}. ${hint}` : text
 }

@@ -63,9 +63,9 @@ export interface PlantedSequences extends Sequences {
 export const plantedDefaults = {
   users: 2000,
   clusters: 8,
-  groups: 4,
-  itemsPerCell: 12,
-  lengths: [30, 50],
+  groups: 6,
+  itemsPerCell: 8,
+  lengths: [24, 40],
   periods: [2, 8],
   tasteSpread: 1.5,
   skew: 0.8,

@@ -7,7 +7,7 @@ import { KairosError } from '../core/errors.js'
 import { applyOp, registry } from './defineOp.js'
 import { type Assignment, type Graph, makeGraph, reachable } from './graph.js'
 import { scalar, stateLeaf } from './leaf.js'
-import { type Node, type StoreSlot, specOf, type Tensor, tensorOf, type Value, type Variable, valueKey } from './node.js'
+import { type Node, type StoreSlot, specOf, type Tensor, tensorOf, type Value, type Variable, valueKey, withSource } from './node.js'
 import { unifyLeaves } from './trace.js'
 import type { FloatTensor, Update } from './update.js'
 
@@ -58,7 +58,9 @@ export function vjp(
     }
     const inputs = node.inputs.map((value) => tensorOf(value))
     const outputsOfNode = node.outputs.map((_, index) => tensorOf({ node, index }))
-    const given = node.op.vjp({ inputs, outputs: outputsOfNode, cotangents: arriving, attributes: node.attributes })
+    const { vjp: rule } = node.op
+    const context = { inputs, outputs: outputsOfNode, cotangents: arriving, attributes: node.attributes }
+    const given = withSource(node.source, () => rule(context))
     node.inputs.forEach((value, index) => {
       if (needed.has(value.node) || wanted.has(valueKey(value))) accumulate(value, given[index], node.source)
     })
@@ -85,7 +87,9 @@ function opNamed(name: string) {
 /** Turns every training request into assignments, through the optimiser's own ops. */
 export function autodiff(graph: Graph): Graph {
   const assignments: Assignment[] = [...graph.assignments]
-  for (const update of graph.updates) assignments.push(...assignmentsOf(update))
+  for (const update of graph.updates) {
+    assignments.push(...withSource(`${update.optimizer.name} of ${update.name}`, () => assignmentsOf(update)))
+  }
   // Optimisers bring feeds of their own: two that read `lr` read one.
   return unifyLeaves(makeGraph({ outputs: graph.outputs, updates: [], assignments }))
 }
@@ -93,7 +97,7 @@ export function autodiff(graph: Graph): Graph {
 function assignmentsOf({ name, loss, parameters, optimizer }: Update<Value>): Assignment[] {
   const assign = (target: Tensor, value: Tensor): Assignment => ({ target: target.value, value: value.value })
   const tensors = parameters.map((value) => tensorOf(value))
-  const found = gradients(tensorOf(loss), tensors)
+  const found = withSource(loss.node.source, () => gradients(tensorOf(loss), tensors))
   const shared = leavesOf(optimizer.shared(), (slot) => `${name}/${slot}`)
   const { next, scalars } = optimizer.advance(shared)
   const assignments = Object.entries(next).map(([slot, value]) => assign(shared[slot] as Tensor, value))

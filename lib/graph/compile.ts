@@ -1,8 +1,8 @@
 /** `compile`: from a model and a function over it to a program that runs in one native call. */
-import type { ArrayOf, DType } from '../core/dtype.js'
+import { type ArrayOf, arrayOf, type DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import type { Field, Schema } from '../core/schema.js'
-import type { Shape } from '../core/dim.js'
+import { evaluateDim, type Shape, sizeOf } from '../core/dim.js'
 import { type Executor, type Lease, OptimizerState, ParameterSet, type RunResult, Staging, State } from '../runtime/index.js'
 import { variableName, variableOf } from './autodiff.js'
 import type { Counts } from './counts.js'
@@ -177,7 +177,11 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
       this.staging = { capacities, ring: new Staging(entries, capacities) }
     }
     const lease = await this.staging.ring.lease(counts)
-    return { views: lease.views as LeasedBatch<S>['views'], lease, release: () => lease.release() }
+    // Fields that the program does not read are taken all the same, so that one way of filling serves every program.
+    const unread = Object.entries(this.schema).filter(([name]) => !(name in lease.views))
+    const spare = unread.map(([name, { dtype, shape }]) => [name, arrayOf(dtype, evaluateDim(sizeOf(shape), capacities))])
+    const views = { ...Object.fromEntries(spare), ...lease.views } as LeasedBatch<S>['views']
+    return { views, lease, release: () => lease.release() }
   }
 
   /** The state that this program's optimisers start from: zeros. */

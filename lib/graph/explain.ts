@@ -102,6 +102,9 @@ function leafName(node: Node): string {
 
 const nameOfOpcode = new Map<number, string>(Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]))
 
+/** Longer chains are told by their length. */
+const NAMED_INSTRUCTIONS = 6
+
 /** A chain is named by its instructions: `elementwise{multiply add sqrt}`. */
 function describeOp(node: Node): string {
   const code = node.attributes.code as readonly number[] | undefined
@@ -111,7 +114,7 @@ function describeOp(node: Node): string {
     const name = nameOfOpcode.get(code[at] as number) ?? ''
     if (name !== 'constant') names.push(name)
   }
-  return `elementwise{${names.join(' ')}}`
+  return names.length > NAMED_INSTRUCTIONS ? `elementwise{${names.length} instructions}` : `elementwise{${names.join(' ')}}`
 }
 
 /** Kernel steps in order, with the storage that each result takes. */
@@ -123,15 +126,21 @@ function formatPlan(plan: Plan, counts: Counts): string {
     if (written) return leafNames.get(valueKey(written)) ?? '?'
     return leafNames.get(valueKey(value)) ?? `s${storageOf.get(valueKey(value))}`
   }
-  return plan.kernelSteps
-    .map((node, position) => {
-      const results = node.outputs.map((_, index) => nameOf({ node, index })).join(', ')
-      const mark = position === plan.kernelCommitStart ? '  ---- checks; from here on variables are written ----\n' : ''
-      const size = formatBytes(nodeBytes(node, counts))
-      return `${mark}  ${results} = ${describeOp(node)}(${node.inputs.map(nameOf).join(', ')})   # ${size}, ${node.source}`
-    })
-    .join('\n')
+  const lineOf = (node: Node) => {
+    const results = node.outputs.map((_, index) => nameOf({ node, index })).join(', ')
+    const size = formatBytes(nodeBytes(node, counts))
+    return `  ${results} = ${describeOp(node)}(${node.inputs.map(nameOf).join(', ')})   # ${size}, ${node.source}`
+  }
+  const compute = plan.kernelSteps.slice(0, plan.kernelCommitStart).map(lineOf)
+  const commit = plan.kernelSteps.slice(plan.kernelCommitStart)
+  if (commit.length === 0) return compute.join('\n')
+  const bytes = formatBytes(commit.reduce((sum, node) => sum + nodeBytes(node, counts), 0))
+  const summary = `  ---- checks; then ${commit.length} steps write ${plan.writes.size} variables, ${bytes} ----`
+  return [...compute, summary, ...commit.slice(0, COMMIT_LINES).map(lineOf), ...(commit.length > COMMIT_LINES ? ['  ...'] : [])].join('\n')
 }
+
+/** Updates of parameters look alike: a few of them tell all. */
+const COMMIT_LINES = 3
 
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB']

@@ -50,7 +50,7 @@ function formGroups(graph: Graph): Map<Node, Group> {
   const users = usersOf(graph)
   const roots = rootKeys(graph)
   for (const node of graph.nodes) {
-    if (!node.op?.elementwise) continue
+    if (!node.op?.elementwise || !(node.op.name in elementwiseTable)) continue
     let own: Group = { nodes: [node], grouped: true }
     groups.set(node, own)
     for (const operand of node.inputs) {

@@ -105,8 +105,22 @@ export function installData(compute: typeof computeData): void {
   computeData = compute
 }
 
+let inheritedSource: string | null = null
+
+/** Nodes made by `build` belong to the line given: what a pass adds on behalf of a node stands where that node stands. */
+export function withSource<T>(source: string, build: () => T): T {
+  const before = inheritedSource
+  inheritedSource = source
+  try {
+    return build()
+  } finally {
+    inheritedSource = before
+  }
+}
+
 /** The user's frame: first line on the stack that is not inside Kairos' own graph, ops or layers. */
 export function callSite(): string {
+  if (inheritedSource !== null) return inheritedSource
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 24
   const stack = new Error().stack ?? ''

@@ -7,6 +7,7 @@ import { symbolsOf } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import {
   type BindOptions,
+  callSiteOf,
   defaultExecutor,
   type Executable,
   type Executor,
@@ -15,6 +16,7 @@ import {
   type Program,
   type RunResult,
   type Store,
+  thrownAt,
 } from '../runtime/index.js'
 import { type Counts, growCapacities, inferCounts } from './counts.js'
 import { encode, storeSlots } from './encode.js'
@@ -115,7 +117,8 @@ export class GraphRunner {
       () => this.waiting--,
       () => this.waiting--,
     )
-    return result.then(({ promise }) => promise)
+    const callSite = callSiteOf(this.run)
+    return result.then(({ promise }) => promise).catch((error: unknown) => Promise.reject(thrownAt(error, callSite)))
   }
 
   /** Loads and binds ahead of the first run. */

@@ -9,6 +9,7 @@ import type { Tensor } from '../graph/node.js'
 import { givenSize } from './movement.js'
 import { sliceLoose } from './slice.js'
 import {
+  array,
   at,
   axisOf,
   float32,
@@ -21,7 +22,6 @@ import {
   read,
   requireRange,
   threeLoops,
-  typed,
 } from './support.js'
 
 const concatOp = defineOp<{ axis: number }>({
@@ -63,14 +63,16 @@ const concatOp = defineOp<{ axis: number }>({
       inputs.reduce((width, piece) => width + read(piece.shape, axis), 0),
     )
     const [outer, , inner] = threeLoops(shape, axis)
-    const data: number[] = []
+    const joined = array(shape)
+    let written = 0
     for (let o = 0; o < outer; o++) {
       for (const piece of inputs) {
         const row = read(piece.shape, axis) * inner
-        data.push(...piece.data.subarray(o * row, (o + 1) * row))
+        joined.data.set(piece.data.subarray(o * row, (o + 1) * row), written)
+        written += row
       }
     }
-    return [typed(first.dtype, shape, (index) => read(data, index))]
+    return [{ ...joined, dtype: first.dtype }]
   },
   cases: (random) => ({
     valid: [

@@ -2,21 +2,16 @@
 import type { Shape } from '../core/dim.js'
 import { defineOp, type ReferenceArray, requireDtype, requireRank } from '../graph/defineOp.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
-import {
-  array,
-  float32,
-  floats,
-  gradient,
-  int32,
-  LIVE,
-  type Loose,
-  read,
-  requireShape,
-  someShapes,
-  typed,
-} from './support.js'
+import { float32, floats, gradient, int32, LIVE, type Loose, read, requireShape, someShapes, typed } from './support.js'
 
-const rowStart = (index: number, width: number): number => index - (index % width)
+/** Applies a function to each row along the last axis; `start` is the row's first element. */
+function byRow(x: ReferenceArray, row: (values: Float64Array, start: number) => Float64Array): ReferenceArray {
+  const width = x.shape.at(-1) as number
+  const data = new Float64Array(x.data.length)
+  for (let start = 0; start < data.length; start += width)
+    data.set(row(x.data.subarray(start, start + width), start), start)
+  return { ...x, data }
+}
 
 const softmaxOp = defineOp({
   name: 'softmax',
@@ -27,14 +22,11 @@ const softmaxOp = defineOp({
   },
   vjp: gradient(({ outputs: [y], cotangents: [dy] }) => [backwardOp([y, dy], {})[0] as Loose]),
   reference([x]: readonly [ReferenceArray]) {
-    const width = x.shape.at(-1) as number
     return [
-      array(x.shape, (index) => {
-        const start = rowStart(index, width)
-        const row = x.data.subarray(start, start + width)
+      byRow(x, (row) => {
         const greatest = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
         const total = row.reduce((sum, value) => sum + Math.exp(value - greatest), 0)
-        return Math.exp(read(x.data, index) - greatest) / total
+        return row.map((value) => Math.exp(value - greatest) / total)
       }),
     ]
   },
@@ -65,13 +57,10 @@ const backwardOp = defineOp({
   },
   vjp: 'softmax has no second derivative here',
   reference([y, dy]: readonly [ReferenceArray, ReferenceArray]) {
-    const width = y.shape.at(-1) as number
     return [
-      array(y.shape, (index) => {
-        const start = rowStart(index, width)
-        let inner = 0
-        for (let i = start; i < start + width; i++) inner += read(y.data, i) * read(dy.data, i)
-        return read(y.data, index) * (read(dy.data, index) - inner)
+      byRow(y, (row, start) => {
+        const inner = row.reduce((sum, value, i) => sum + value * read(dy.data, start + i), 0)
+        return row.map((value, i) => value * (read(dy.data, start + i) - inner))
       }),
     ]
   },

@@ -10,6 +10,7 @@ export type {
   StoreEntry,
 } from './addon.js'
 export { defaultExecutor, describe, Executor, type ExecutorOptions, type MatmulEngine, variantsUpTo } from './executor.js'
+export { callSiteOf, thrownAt } from './nativeError.js'
 export { Executable, Program, type RunOptions } from './program.js'
 export { Lease, type StagedInput, Staging } from './staging.js'
 export { type Entry, OptimizerState, ParameterSet, State, Store } from './store.js'

@@ -12,11 +12,8 @@ function toKairosError(error: unknown, callSite: Error): unknown {
   const details = Object.fromEntries(
     Object.entries({ argument, expected, got, hint, source }).filter(([, text]) => text !== undefined),
   )
-  const kairos = new KairosError(code, { op, ...details })
   // The native stack ends where a thread settled the promise; the call is what a reader needs.
-  const frames = callSite.stack?.split('\n').slice(1) ?? []
-  kairos.stack = [`${kairos.name}: ${kairos.message}`, ...frames].join('\n')
-  return kairos
+  return thrownAt(new KairosError(code, { op, ...details }), callSite)
 }
 
 /** The place of the call, to be taken before anything is awaited. `skip` and what it called are left out. */
@@ -24,6 +21,14 @@ export function callSiteOf(skip: (...args: never[]) => unknown): Error {
   const site = new Error()
   Error.captureStackTrace(site, skip)
   return site
+}
+
+/** An error that was found later, as if it had been thrown at `callSite`. */
+export function thrownAt(error: unknown, callSite: Error): unknown {
+  if (error instanceof KairosError) {
+    error.stack = [`${error.name}: ${error.message}`, ...(callSite.stack?.split('\n').slice(1) ?? [])].join('\n')
+  }
+  return error
 }
 
 /** Awaits a native promise made by `call`, which runs at once. */

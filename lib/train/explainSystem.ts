@@ -56,7 +56,7 @@ export async function explainSystem(
       if (step >= WARM_UP) profile?.forEach((time, index) => (nanoseconds[index] = (nanoseconds[index] as number) + time / MEASURED))
     }
     const executable = await program.runner.prepare({ batch })
-    const { arenaBytes, temporaryBytes } = executable.describe()
+    const { arenaBytes, temporaryBytes } = executable.description
     const stepTime = nanoseconds.reduce((sum, time) => sum + time, 0) / 1e6
     print(`Temporaries: ${formatBytes(arenaBytes)} in the arena, ${formatBytes(temporaryBytes)} if none were shared.`)
     print(`Kernels of one step: ${stepTime.toFixed(2)} ms on ${options.threads} threads.\n`)

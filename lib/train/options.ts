@@ -13,22 +13,22 @@ const integer = (least: number, most: number) => z.number().int().min(least).max
 const fraction = () => z.number().min(0).max(1)
 
 const modelShape = {
-  maxLength: integer(2, 4096).default(50).describe('items of history that the model sees'),
-  layers: integer(1, 64).default(2).describe('blocks'),
-  heads: integer(1, 64).default(1).describe('attention heads; they divide the dimensions'),
-  dimensions: integer(1, 4096).default(64).describe('width of embeddings and blocks'),
-  dropout: z.number().min(0).lt(1).default(0.5).describe('share of activations dropped while training'),
-  alpha: fraction().default(0.9).describe('share of the frequency branch beside attention; 0 is attention alone'),
-  cutoff: integer(1, 2049).default(3).describe('frequency bins of the low band; the rest is the high band'),
+  maxLength: integer(2, 4096).describe('items of history that the model sees').default(50),
+  layers: integer(1, 64).describe('blocks').default(2),
+  heads: integer(1, 64).describe('attention heads; they divide the dimensions').default(1),
+  dimensions: integer(1, 4096).describe('width of embeddings and blocks').default(64),
+  dropout: z.number().min(0).lt(1).describe('share of activations dropped while training').default(0.5),
+  alpha: fraction().describe('share of the frequency branch beside attention; 0 is attention alone').default(0.9),
+  cutoff: integer(1, 2049).describe('frequency bins of the low band; the rest is the high band').default(3),
 }
 
 const learningShape = {
-  batchSize: integer(1, 65536).default(256).describe('examples per step'),
-  learningRate: z.number().positive().max(10).default(1e-3).describe('step size of Adam'),
+  batchSize: integer(1, 65536).describe('examples per step').default(256),
+  learningRate: z.number().positive().max(10).describe('step size of Adam').default(1e-3),
   seed: integer(0, 2 ** 31 - 1)
-    .default(42)
-    .describe('seed of everything random'),
-  threads: integer(1, 1024).default(availableParallelism()).describe('threads of the executor'),
+    .describe('seed of everything random')
+    .default(42),
+  threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
 }
 
 const data = z.string().min(1).describe('text file of `user item item ...` lines, oldest item first')
@@ -55,17 +55,17 @@ export const trainOptions = z
     data,
     split: z
       .enum(['leave-one-out'])
-      .default('leave-one-out')
-      .describe("a user's last item is for test, the one before it for validation"),
-    rank: z.enum(['full']).default('full').describe("candidates: all items that are not among the user's earlier ones"),
+      .describe("a user's last item is for test, the one before it for validation")
+      .default('leave-one-out'),
+    rank: z.enum(['full']).describe("candidates: all items that are not among the user's earlier ones").default('full'),
     popularityCounts: z
       .enum(['train', 'all'])
-      .default('train')
-      .describe('what `popularity` counts; `all` includes validation and test items and so leaks'),
-    epochs: integer(1, 100_000).default(200).describe('most passes over the examples'),
+      .describe('what `popularity` counts; `all` includes validation and test items and so leaks')
+      .default('train'),
+    epochs: integer(1, 100_000).describe('most passes over the examples').default(200),
     patience: integer(1, 100_000)
-      .default(10)
-      .describe('epochs without a better validation NDCG@10 before training ends'),
+      .describe('epochs without a better validation NDCG@10 before training ends')
+      .default(10),
     ...learningShape,
     ...modelShape,
   })
@@ -75,7 +75,7 @@ export const explainOptions = z
   .strictObject({
     system: system.describe('what to explain'),
     data,
-    graphs: z.boolean().default(false).describe('print the whole graph after each pass'),
+    graphs: z.boolean().describe('print the whole graph after each pass').default(false),
     ...learningShape,
     ...modelShape,
   })
@@ -84,14 +84,15 @@ export const explainOptions = z
 export const demoOptions = z
   .strictObject({
     signal: fraction()
-      .default(0.9)
-      .describe('how much of the data follows a rhythm; 0: the order of items means nothing'),
-    users: integer(10, 1_000_000).default(2000).describe('users to generate'),
-    epochs: integer(1, 100_000).default(10).describe('passes over the examples, for each model'),
+      .describe('how much of the data follows a rhythm; 0: the order of items means nothing')
+      .default(0.95),
+    users: integer(10, 1_000_000).describe('users to generate').default(2000),
+    epochs: integer(1, 100_000).describe('passes over the examples, for each model').default(12),
     ...learningShape,
     ...modelShape,
     // Small enough that two models train while one waits.
-    maxLength: modelShape.maxLength.removeDefault().default(32),
+    maxLength: modelShape.maxLength.removeDefault().default(24),
+    learningRate: learningShape.learningRate.removeDefault().default(2e-3),
     dimensions: modelShape.dimensions.removeDefault().default(32),
     dropout: modelShape.dropout.removeDefault().default(0.2),
     alpha: modelShape.alpha.removeDefault().default(0.7),

@@ -1,6 +1,6 @@
 // Butterflies of small radix on registers: one lane, one transform. Included once per CPU variant.
 //
-// A butterfly of radix r turns r values into their DFT in place. Its kind follows the component it starts from:
+// A butterfly of radix r turns r values into their DFT in place. The component it starts from sets its kind:
 //
 //   Real      DC: r reals -> packed spectrum: re of q at q, im of q at r - q, Nyquist (r even) at r / 2
 //   Shifted   Nyquist (r even): frequencies q + 1/2, all complex: re of q at q, im of q at r - 1 - q

@@ -43,7 +43,8 @@ inline ElementwiseInstruction InstructionAt(std::span<const int64_t> code, size_
 inline Status CheckElementwiseShapes(const CheckContext& context) {
   const Shape& shape = context.outputs[0].shape;
   for (const TensorSpec& output : context.outputs)
-    if (!(output.shape == shape)) return Refuse(context, "outputs", shape.ToString(), output.shape.ToString());
+    if (!(output.shape == shape))
+      return Refuse(context, "outputs", shape.ToString(), output.shape.ToString());
   const std::span<const int64_t> operands = context.attributes.Ints("operands");
   if (operands.size() != 2 * context.inputs.size())
     return Refuse(context, "operands", "two ints per operand", std::to_string(operands.size()) + " ints");
@@ -56,7 +57,8 @@ inline Status CheckElementwiseShapes(const CheckContext& context) {
     for (int at = 0; at < shape.rank; ++at)
       if (at < axis || at >= axis + count) expected.dims[expected.rank++] = shape[at];
     if (!(context.inputs[i].shape == expected))
-      return Refuse(context, "operand " + std::to_string(i), expected.ToString(), context.inputs[i].shape.ToString());
+      return Refuse(context, "operand " + std::to_string(i), expected.ToString(),
+                    context.inputs[i].shape.ToString());
   }
   return Ok();
 }
@@ -78,19 +80,22 @@ inline Status CheckElementwise(const CheckContext& context) {
 
   const std::span<const int64_t> code = context.attributes.Ints("code");
   if (code.size() % kInstructionWidth != 0 || code.size() / kInstructionWidth > kMaxElementwiseInstructions)
-    return Refuse(context, "code", "at most 1024 instructions of six ints", std::to_string(code.size()) + " ints");
+    return Refuse(context, "code", "at most 1024 instructions of six ints",
+                  std::to_string(code.size()) + " ints");
   for (size_t i = 0; i < code.size() / kInstructionWidth; ++i) {
     const ElementwiseInstruction instruction = InstructionAt(code, i);
     const std::string name = "code[" + std::to_string(i) + "]";
     if (!instruction.declaration)
-      return Refuse(context, name, "an opcode of the elementwise table", std::to_string(code[i * kInstructionWidth]));
+      return Refuse(context, name, "an opcode of the elementwise table",
+                    std::to_string(code[i * kInstructionWidth]));
     if (!instruction.HasType())
       return Refuse(context, name, "a type that its opcode takes", std::to_string(instruction.type));
     if (instruction.destination < 0 || instruction.destination >= kMaxElementwiseRegisters)
       return Refuse(context, name, "a register below 64", std::to_string(instruction.destination));
     for (int k = 0; k < instruction.declaration->operands; ++k) {
       if (!holds(instruction.operands[k], instruction.OperandType(k)))
-        return Refuse(context, name, std::string("a register that holds ") + NameOf(instruction.OperandType(k)),
+        return Refuse(context, name,
+                      std::string("a register that holds ") + NameOf(instruction.OperandType(k)),
                       "register " + std::to_string(instruction.operands[k]));
     }
     if (instruction.declaration->op == ElementwiseOp::kConstant) {
@@ -108,7 +113,8 @@ inline Status CheckElementwise(const CheckContext& context) {
                   std::to_string(results.size()));
   for (size_t i = 0; i < results.size(); ++i) {
     if (!holds(results[i], context.outputs[i].dtype))
-      return Refuse(context, "results", std::string("a register that holds ") + NameOf(context.outputs[i].dtype),
+      return Refuse(context, "results",
+                    std::string("a register that holds ") + NameOf(context.outputs[i].dtype),
                     "register " + std::to_string(results[i]));
   }
   return Ok();

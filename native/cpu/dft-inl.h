@@ -216,7 +216,7 @@ void InverseDft(const DftPlan& plan, Rows tile, Rows to, float* scratch) {
     RunInverseStage(plan.stages[i], tile, i == 0 ? to : tile, scratch);
 }
 
-// Forward, filter, inverse: `from` is read once, `to` is written once; they may be the same rows, or the tile.
+// Forward, filter, inverse. `from` is read once, `to` is written once; both may be the same rows or the tile.
 template <class Filter>
 void FilterDft(const DftPlan& plan, Rows from, Rows tile, Rows to, float* scratch, Filter& filter) {
   const size_t last = plan.stages.size() - 1;

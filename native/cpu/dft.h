@@ -9,10 +9,10 @@
 //
 //     component 0 is DC; an even m has a real Nyquist component; all others are pairs (re, im) of a frequency
 //
-// A butterfly takes component c of the r subsequences n + S j, S = L / (m r), and leaves its r results in the same
-// rows: result q becomes component c * r + q of the longer spectrum. So input is in natural order and only the
-// final order of frequencies is permuted: `bins` lists it. The inverse undoes the stages in reverse and ends in
-// natural order.
+// A butterfly takes component c of the r subsequences n + S j, S = L / (m r), and leaves its r results in the
+// same rows: result q becomes component c * r + q of the longer spectrum. So input is in natural order and
+// only the final order of frequencies is permuted: `bins` lists it. The inverse undoes the stages in reverse
+// and ends in natural order.
 //
 // Odd radices come first, large before small, so that only radices 2, 4 and 8 ever meet a Nyquist component.
 #pragma once
@@ -35,9 +35,11 @@ constexpr int64_t kMaxSmallRadix = 13;  // greater primes are LargeRadix
 constexpr int kDenseBlock = 4;          // frequencies per pass over the terms of a dense product
 
 // A prime radix p above 13, either
-//   dense:  sums and differences of x[j] and x[p - j], 1 <= j <= h = (p - 1) / 2, times h x h cosines and sines; or
-//   Rader:  in the order of the powers of a generator g, the sums of x[1 .. p-1] with cas = cos + sin are a circular
-//           convolution: a filter by a real transform of length p - 1, or of a longer one that factors well.
+//   dense:  sums and differences of x[j] and x[p - j], 1 <= j <= h = (p - 1) / 2, times h x h cosines and
+//           sines; or
+//   Rader:  in the order of the powers of a generator g, the sums of x[1 .. p-1] with cas = cos + sin are a
+//           circular convolution: a filter by a real transform of length p - 1, or of a longer one that
+//           factors well.
 struct LargeRadix {
   int64_t radix = 0;
   // dense: per block of kDenseBlock frequencies, per term j, kDenseBlock cosines then kDenseBlock sines

@@ -1,5 +1,5 @@
-// dropout: element i is kept when its random word reaches floor(rate * 2^32), and is then scaled by 1 / (1 - rate).
-// The word is lane i % 4 of Philox block i / 4, whatever the variant or the number of threads.
+// dropout: element i is kept when its random word reaches floor(rate * 2^32), and is then scaled by 1 / (1 -
+// rate). The word is lane i % 4 of Philox block i / 4, whatever the variant or the number of threads.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/dropout.cc"
@@ -25,13 +25,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr int64_t kTile = 512;  // elements; a multiple of four times any vector's lanes
 constexpr int64_t kGrain = 16;  // tiles
 
-// The words of blocks [block, block + kTile / 4), in order. The widest targets hold one block per 64-bit lane: a
-// counter word lies in a lane's low half, where MulEven reads it and ignores what drifts into the high half.
+// The words of blocks [block, block + kTile / 4), in order. The widest targets hold one block per 64-bit
+// lane: a counter word lies in a lane's low half, where MulEven reads it and ignores what drifts into the
+// high half.
 template <class D>
 void Draw(D d, PhiloxKey first_key, uint32_t step, uint64_t block, uint32_t* words) {
   if constexpr (HWY_TARGET == HWY_SCALAR) {
     for (int64_t i = 0; i < kTile; i += 4, ++block) {
-      const auto four = Philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), step, 0}, first_key);
+      const auto four =
+          Philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), step, 0}, first_key);
       std::copy_n(four.data(), 4, words + i);
     }
   } else {
@@ -63,7 +65,8 @@ void Apply(const float* x, const uint32_t* words, uint32_t threshold, float scal
   const hn::ScalableTag<int32_t> di;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   // Signed comparison, which every target has, of words with their highest bit turned.
-  const auto turn = hn::Set(di, INT32_MIN), limit = hn::Xor(hn::Set(di, static_cast<int32_t>(threshold)), turn);
+  const auto turn = hn::Set(di, INT32_MIN),
+             limit = hn::Xor(hn::Set(di, static_cast<int32_t>(threshold)), turn);
   const auto factor = hn::Set(d, scale);
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
@@ -82,7 +85,8 @@ Status Check(const CheckContext& context) {
   KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "random", context.inputs[1], DType::kInt32, {2}));
   KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "output", context.outputs[0], DType::kFloat32, x.shape));
   const double rate = context.attributes.Float("rate");
-  if (!(rate >= 0 && rate < 1)) return Refuse(context, "rate", "at least 0 and below 1", std::to_string(rate));
+  if (!(rate >= 0 && rate < 1))
+    return Refuse(context, "rate", "at least 0 and below 1", std::to_string(rate));
   const int64_t salt = context.attributes.Int("salt");
   if (salt < INT32_MIN || salt > int64_t{UINT32_MAX})
     return Refuse(context, "salt", "an integer of 32 bits", std::to_string(salt));

@@ -1,14 +1,14 @@
-// Chains of elementwise ops, run tile by tile so that what lies between the operands and the results stays in L1.
+// Chains of elementwise ops, run tile by tile: what lies between the operands and the results stays in L1.
 //
-// `check` proves the bytecode (see elementwiseTable in lib/graph/kernelTable.ts), `prepare` turns it into a list of
-// loops over values, and a run walks the output in tiles:
+// `check` proves the bytecode (see elementwiseTable in lib/graph/kernelTable.ts), `prepare` turns it into a
+// list of loops over values, and a run walks the output in tiles:
 //
-//   operands   full float32 and int32 are read where they lie; bool and repeated ones are expanded into a slot
+//   operands   full float32 and int32 are read in place; bool and repeated ones are expanded into a slot
 //   scalars    constants and rank-0 operands fill a slot once per run
 //   results    are written where they belong, unless an operand in the same memory is still to be read
 //
-// Loops work on whole vectors only: what is left at the end of a tensor is copied into a padded slot, so an element
-// has the same bits wherever it lies.
+// Loops work on whole vectors only: what is left at the end of a tensor is copied into a padded slot, so an
+// element has the same bits wherever it lies.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/elementwise.cc"
@@ -31,7 +31,7 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using Op = ElementwiseOp;
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // One loop per (opcode, type). `count` is a multiple of the vector length; `to` may equal an operand.
 
 using Loop = void (*)(const void* a, const void* b, const void* c, void* to, size_t count);
@@ -77,7 +77,8 @@ void Select(const void* a, const void* b, const void* c, void* to, size_t count)
 void Power(const void* a, const void* b, const void*, void* to, size_t count) {
   const hn::Rebind<float, hn::ScalableTag<double>> d;  // half vectors: see math::Power
   for (size_t i = 0; i < count; i += hn::Lanes(d)) {
-    const auto x = hn::LoadU(d, static_cast<const float*>(a) + i), y = hn::LoadU(d, static_cast<const float*>(b) + i);
+    const auto x = hn::LoadU(d, static_cast<const float*>(a) + i),
+               y = hn::LoadU(d, static_cast<const float*>(b) + i);
     hn::StoreU(math::Power(d, x, y), d, static_cast<float*>(to) + i);
   }
 }
@@ -86,7 +87,8 @@ void CastFloat32(const void* a, const void*, const void*, void* to, size_t count
   const hn::ScalableTag<float> d;
   const hn::ScalableTag<int32_t> di;
   for (size_t i = 0; i < count; i += hn::Lanes(d))
-    hn::StoreU(hn::ConvertTo(d, hn::LoadU(di, static_cast<const int32_t*>(a) + i)), d, static_cast<float*>(to) + i);
+    hn::StoreU(hn::ConvertTo(d, hn::LoadU(di, static_cast<const int32_t*>(a) + i)), d,
+               static_cast<float*>(to) + i);
 }
 
 void CastInt32(const void* a, const void*, const void*, void* to, size_t count) {
@@ -106,7 +108,8 @@ struct LoopEntry {
 };
 
 #define UNARY(T, expression) Unary<T, []([[maybe_unused]] auto d, auto x) HWY_ATTR { return expression; }>
-#define BINARY(T, expression) Binary<T, []([[maybe_unused]] auto d, auto x, auto y) HWY_ATTR { return expression; }>
+#define BINARY(T, expression) \
+  Binary<T, []([[maybe_unused]] auto d, auto x, auto y) HWY_ATTR { return expression; }>
 #define COMPARE(T, expression) Compare<T, [](auto x, auto y) HWY_ATTR { return expression; }>
 
 constexpr DType kFloat = DType::kFloat32, kInt = DType::kInt32, kBool = DType::kBool;
@@ -132,7 +135,8 @@ constexpr LoopEntry kLoops[] = {
     {Op::kMultiply, kFloat, BINARY(float, hn::Mul(x, y))},
     {Op::kMultiply, kInt, BINARY(int32_t, hn::Mul(x, y))},
     {Op::kDivide, kFloat, BINARY(float, hn::Div(x, y))},
-    // NaN in either operand is NaN in the result: the comparison is false for y, the self-comparison catches x.
+    // NaN in either operand is NaN in the result: the comparison is false for y, the self-comparison catches
+    // x.
     {Op::kMaximum, kFloat,
      BINARY(float, hn::IfThenElse(hn::Eq(x, x), hn::IfThenElse(hn::Gt(x, y), x, y), x))},
     {Op::kMaximum, kInt, BINARY(int32_t, hn::Max(x, y))},
@@ -191,7 +195,7 @@ Loop LoopOf(Op op, DType type) {
   return nullptr;
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // Elements of 4 or 1 bytes into slots and out of them.
 
 void Expand(const uint32_t* from, int64_t count, uint32_t* to) { std::memcpy(to, from, count * sizeof(*to)); }
@@ -203,7 +207,8 @@ void Expand(const uint8_t* from, int64_t count, uint32_t* to) {
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     const auto wide = hn::PromoteTo(d, hn::LoadU(d8, from + i));
-    hn::StoreU(hn::IfThenZeroElse(hn::Eq(wide, hn::Zero(d)), hn::Set(d, 1)), d, reinterpret_cast<int32_t*>(to) + i);
+    hn::StoreU(hn::IfThenZeroElse(hn::Eq(wide, hn::Zero(d)), hn::Set(d, 1)), d,
+               reinterpret_cast<int32_t*>(to) + i);
   }
   for (; i < count; ++i) to[i] = from[i] != 0;
 }
@@ -254,14 +259,15 @@ void Repeat(const T* operand, Repetition repetition, int64_t begin, int64_t coun
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // The compiled chain.
 
-// A value is an operand, a constant or the result of one instruction. Registers may be written again; values are not.
+// A value is an operand, a constant or the result of one instruction. Registers may be written again; values
+// are not.
 struct Value {
   enum Kind { kInPlace, kExpanded, kFilled, kComputed } kind = kComputed;
-  int input = -1;      // the operand, where it is one
-  uint32_t bits = 0;   // the constant, where it is one
+  int input = -1;     // the operand, where it is one
+  uint32_t bits = 0;  // the constant, where it is one
   int slot = -1;
   int defined = -1;    // step that computes it
   int last_read = -1;  // step that reads it last
@@ -326,8 +332,10 @@ void ElementwiseKernel::Compile(const PrepareContext& context) {
     const TensorSpec& input = context.inputs[i];
     const bool repeats = operands_[2 * i + 1] > 0;
     Value value{.kind = Value::kInPlace, .input = static_cast<int>(i)};
-    if (repeats && input.shape.rank == 0) value.kind = Value::kFilled;
-    else if (repeats || input.dtype == DType::kBool) value.kind = Value::kExpanded;
+    if (repeats && input.shape.rank == 0)
+      value.kind = Value::kFilled;
+    else if (repeats || input.dtype == DType::kBool)
+      value.kind = Value::kExpanded;
     registers[i] = static_cast<int>(values_.size());
     values_.push_back(value);
   }
@@ -353,7 +361,8 @@ void ElementwiseKernel::Compile(const PrepareContext& context) {
 
 int ElementwiseKernel::Constant(uint32_t bits) {
   for (size_t i = 0; i < values_.size(); ++i)
-    if (values_[i].kind == Value::kFilled && values_[i].input < 0 && values_[i].bits == bits) return static_cast<int>(i);
+    if (values_[i].kind == Value::kFilled && values_[i].input < 0 && values_[i].bits == bits)
+      return static_cast<int>(i);
   values_.push_back({.kind = Value::kFilled, .bits = bits});
   return static_cast<int>(values_.size()) - 1;
 }
@@ -378,7 +387,8 @@ void ElementwiseKernel::AssignSlots() {
   const int end = static_cast<int>(steps_.size());
   for (int result : results_) values_[result].last_read = end;
   for (Value& value : values_)
-    if (value.last_read >= 0 && (value.kind == Value::kFilled || value.kind == Value::kExpanded)) value.slot = take();
+    if (value.last_read >= 0 && (value.kind == Value::kFilled || value.kind == Value::kExpanded))
+      value.slot = take();
   for (int i = 0; i < end; ++i) {
     const Step& step = steps_[i];
     // A loop may write over its operand, so the slot of one that ends here can take its result.
@@ -411,7 +421,8 @@ ElementwiseKernel::Binding ElementwiseKernel::Bind(const RunContext& context) co
     bool direct = result.kind == Value::kComputed && context.outputs[i].dtype != DType::kBool;
     for (size_t k = 0; k < i; ++k) direct = direct && !(results_[k] == results_[i] && binding.direct[k]);
     for (size_t k = 0; k < context.inputs.size(); ++k)
-      direct = direct && !(values_[k].last_read > result.defined && Overlap(context.inputs[k], context.outputs[i]));
+      direct = direct &&
+               !(values_[k].last_read > result.defined && Overlap(context.inputs[k], context.outputs[i]));
     binding.direct[i] = direct;
   }
   return binding;
@@ -452,10 +463,14 @@ void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint3
       const Repetition repetition = binding.repetitions[i];
       const bool repeats = operands_[2 * i + 1] > 0;
       if (input.dtype == DType::kBool) {
-        if (repeats) Repeat(input.As<const uint8_t>(), repetition, begin, count, at[i]);
-        else Expand(input.As<const uint8_t>() + begin, count, at[i]);
-      } else if (const int64_t column = begin % repetition.inner; whole && column + count <= repetition.inner) {
-        at[i] = input.As<uint32_t>() + begin / repetition.inner / repetition.inserted * repetition.inner + column;
+        if (repeats)
+          Repeat(input.As<const uint8_t>(), repetition, begin, count, at[i]);
+        else
+          Expand(input.As<const uint8_t>() + begin, count, at[i]);
+      } else if (const int64_t column = begin % repetition.inner;
+                 whole && column + count <= repetition.inner) {
+        at[i] =
+            input.As<uint32_t>() + begin / repetition.inner / repetition.inserted * repetition.inner + column;
         continue;
       } else {
         Repeat(input.As<const uint32_t>(), repetition, begin, count, at[i]);
@@ -473,8 +488,10 @@ void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint3
 
   for (size_t i = 0; i < results_.size(); ++i) {
     const TensorView& output = binding.outputs[i];
-    if (output.dtype == DType::kBool) Narrow(at[results_[i]], count, output.As<uint8_t>() + begin);
-    else if (!whole || !binding.direct[i]) std::copy_n(at[results_[i]], count, output.As<uint32_t>() + begin);
+    if (output.dtype == DType::kBool)
+      Narrow(at[results_[i]], count, output.As<uint8_t>() + begin);
+    else if (!whole || !binding.direct[i])
+      std::copy_n(at[results_[i]], count, output.As<uint32_t>() + begin);
   }
 }
 
@@ -495,7 +512,9 @@ void ElementwiseKernel::Run(const RunContext& context) noexcept {
   });
 }
 
-std::unique_ptr<Kernel> Prepare(PrepareContext& context) { return std::make_unique<ElementwiseKernel>(context); }
+std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
+  return std::make_unique<ElementwiseKernel>(context);
+}
 
 }  // namespace
 

@@ -1,7 +1,8 @@
 // Rows of a table by id, and the gradient of that.
 //
-// gatherBackward writes the whole dense gradient, each row by one thread and each sum in the order of positions, so
-// its bits depend on nothing but the inputs. Positions are sorted by row, stably, in two counting passes:
+// gatherBackward writes the whole dense gradient, each row by one thread and each sum in the order of
+// positions, so its bits depend on nothing but the inputs. Positions are sorted by row, stably, in two
+// counting passes:
 //
 //   slices of ids -> counts per (bucket, slice) -> positions grouped by bucket, a range of rows each
 //   bucket        -> counts per row             -> positions grouped by row -> sums
@@ -45,7 +46,7 @@ Status CheckGatherShapes(const CheckContext& context, const TensorSpec& table, c
   return ExpectTensor(context, argument, rows, table.dtype, expected);
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // gather
 
 Status CheckGather(const CheckContext& context) {
@@ -79,7 +80,7 @@ void Gather(const RunContext& context) noexcept {
   });
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // gatherBackward
 
 constexpr int64_t kMaxBuckets = 256;
@@ -163,7 +164,9 @@ void GatherBackwardKernel::Run(const RunContext& context) noexcept {
   int32_t* sorted = grouped + count;
   int32_t* row_starts = sorted + count;
 
-  const auto slice_begin = [&](int64_t slice) { return count / slices * slice + std::min(slice, count % slices); };
+  const auto slice_begin = [&](int64_t slice) {
+    return count / slices * slice + std::min(slice, count % slices);
+  };
   const auto for_slices = [&](auto body) {
     team.ParallelFor(slices, 1, [&](int64_t first, int64_t last, int) {
       for (int64_t slice = first; slice < last; ++slice) body(slice);
@@ -184,8 +187,11 @@ void GatherBackwardKernel::Run(const RunContext& context) noexcept {
     for (int64_t at = slice_begin(slice); at < slice_begin(slice + 1); ++at)
       if (counts(ids[at])) grouped[starts[(ids[at] >> shift) * slices + slice]++] = static_cast<int32_t>(at);
   });
-  // Every start has moved to its end, so bucket b now lies between the ends of the last slices of b - 1 and b.
-  const auto bucket_begin = [&](int64_t bucket) -> int64_t { return bucket == 0 ? 0 : starts[bucket * slices - 1]; };
+  // Every start has moved to its end, so bucket b now lies between the ends of the last slices of b - 1 and
+  // b.
+  const auto bucket_begin = [&](int64_t bucket) -> int64_t {
+    return bucket == 0 ? 0 : starts[bucket * slices - 1];
+  };
 
   const auto reduce_bucket = [&](int64_t bucket, int32_t* row_start) {
     const int64_t first_row = bucket << shift, live = std::min(bucket_rows, rows - first_row);
@@ -195,7 +201,8 @@ void GatherBackwardKernel::Run(const RunContext& context) noexcept {
     std::fill_n(row_start, live + 1, 0);
     for (int64_t i = begin; i < end; ++i) ++row_start[ids[grouped[i]] - first_row + 1];
     for (int64_t row = 0; row < live; ++row) row_start[row + 1] += row_start[row];
-    for (int64_t i = begin; i < end; ++i) sorted[begin + row_start[ids[grouped[i]] - first_row]++] = grouped[i];
+    for (int64_t i = begin; i < end; ++i)
+      sorted[begin + row_start[ids[grouped[i]] - first_row]++] = grouped[i];
     for (int64_t i = begin; i < end;) {
       if (i + kAhead < end) PrefetchRow(dy + sorted[i + kAhead] * width, width * 4);
       const int64_t row = ids[sorted[i]], stop = begin + row_start[row - first_row];

@@ -1,12 +1,12 @@
 // Fourier transforms along the last but one axis of x[..., L, d], and the filter y = irfft(rfft(x) * w).
 //
-// SIMD runs across d: a tile is the L rows of one vector of channels (d = 50 on 16 lanes: three full blocks and
-// a tail of 2). Tails of several items share a tile, so that a narrow d fills its lanes too:
+// SIMD runs across d: a tile is the L rows of one vector of channels (d = 50 on 16 lanes: three full blocks
+// and a tail of 2). Tails of several items share a tile, so that a narrow d fills its lanes too:
 //
 //     lanes of a tail tile:   item 0: tail channels | item 1: tail channels | ... | unused (zero)
 //
-// Between the transforms everything keeps the plan's row order: the packed filter and the sums for its gradient
-// are tiles like the spectrum. Lanes never meet, so a channel's result does not depend on where it stands.
+// Between the transforms everything keeps the plan's row order: the packed filter and the sums for its
+// gradient are tiles like the spectrum. Lanes never meet, so a channel's result does not depend on its lane.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/frequency.cc"
 #include "hwy/foreach_target.h"
@@ -399,8 +399,8 @@ class FrequencyFilter final : public FrequencyKernel {
 };
 
 // -----------------------------------------------------------------------------------------------------------
-// frequencyFilterBackward: dx is dy filtered by conj(w); dw = c / L * sum over items of conj(rfft(x)) rfft(dy),
-// where c = 1 for DC and Nyquist and 2 for all others, which irfft counts twice.
+// frequencyFilterBackward: dx is dy filtered by conj(w); dw is c / L times the sum over items of
+// conj(rfft(x)) rfft(dy), where c is 1 for DC and Nyquist and 2 for all others, which irfft counts twice.
 
 struct GradientProduct {
   const float* w;  // packed
@@ -424,9 +424,9 @@ struct GradientProduct {
 };
 
 // A unit of work is a group of neighbouring blocks of one item, which share cache lines; the tail is the last
-// group. Units are ordered by group, then item. A chunk's share of a group sums a few units in float and those
-// sums in double, in slot group + chunk: no two shares have the same slot, as along the units one of the two always
-// grows. The slots of a group are then added in order, so equal teams give equal bits.
+// group. Units are ordered by group, then item. A chunk's share of a group sums a few units in float and
+// those sums in double, in slot group + chunk: no two shares have the same slot, as along the units one of the two
+// always grows. The slots of a group are then added in order, so equal teams give equal bits.
 class FrequencyFilterBackward final : public FrequencyKernel {
  public:
   static constexpr int64_t kGroup = 4;   // blocks

@@ -1,4 +1,4 @@
-// One rectangle of a matrix product on one thread, c = start + a b, register tiled after Goto and van de Geijn:
+// One rectangle of a product on one thread, c = bias + a b, register tiled after Goto and van de Geijn:
 //
 //   n  in steps of kColumnBlock   columns of b
 //   k  in steps of kDepth         packed into panels that stay in L2
@@ -6,8 +6,8 @@
 //   n  in steps of kTileColumns   a panel
 //   m  in steps of kTileRows      a tile of c, held in registers over kDepth products
 //
-// An element's products are always added in order of k, in blocks that depend on k alone, so its bits do not depend
-// on the tile or thread that computes it, nor on the sizes m and n.
+// An element's products are always added in order of k, in blocks that depend on k alone, so its bits depend
+// neither on the tile or thread that computes it nor on the sizes m and n.
 
 // Highway's include guard: it flips once per CPU variant.
 #if defined(KAIROS_CPU_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -63,14 +63,14 @@ struct Rectangle {
 struct TileTask {
   Operand a;
   const float* b;
-  int64_t b_step;       // from one row of b to the next
+  int64_t b_step;  // from one row of b to the next
   int64_t depth;
   float* c;
   int64_t c_step;
-  const float* start;   // what to add: c itself, the bias, or null
-  int64_t start_step;   // from one row of it to the next
-  int rows;             // live rows, 1 .. kRows
-  size_t last;          // live lanes of the last vector
+  const float* start;  // what to add: c itself, the bias, or null
+  int64_t start_step;  // from one row of it to the next
+  int rows;            // live rows, 1 .. kRows
+  size_t last;         // live lanes of the last vector
 };
 
 template <int kRows, int kVectors, bool kPartial>
@@ -166,7 +166,7 @@ HWY_INLINE void TransposeFour(const float* from, int64_t from_step, float* to, i
 #endif
 }
 
-// Panels of kTileColumns columns, one after the other: panel[k][column]. Columns beyond the last are left as they are.
+// Panels of kTileColumns columns one after the other: panel[k][column]. Lanes beyond the last stay unwritten.
 inline void PackB(const Operand& b, int64_t depth, int64_t columns, float* to) {
   for (int64_t first = 0; first < columns; first += kTileColumns, to += depth * kTileColumns) {
     const int64_t width = std::min<int64_t>(kTileColumns, columns - first);
@@ -185,7 +185,8 @@ inline void PackB(const Operand& b, int64_t depth, int64_t columns, float* to) {
     for (int64_t k = 0; k < deep; k += 4) {
       const float* from = b.At(k, first);
       float* row = to + k * kTileColumns;
-      for (int64_t n = 0; n < quads; n += 4) TransposeFour(from + n * b.column_step, b.column_step, row + n, kTileColumns);
+      for (int64_t n = 0; n < quads; n += 4)
+        TransposeFour(from + n * b.column_step, b.column_step, row + n, kTileColumns);
       for (int64_t n = quads; n < width; ++n)
         for (int i = 0; i < 4; ++i) row[i * kTileColumns + n] = from[n * b.column_step + i];
     }
@@ -194,7 +195,7 @@ inline void PackB(const Operand& b, int64_t depth, int64_t columns, float* to) {
   }
 }
 
-// Whether b is worth packing for so many rows. Rows of b on pages of their own are, sooner than rows close together.
+// Whether to pack b for so many rows of a. Where each row of b is on a page of its own, packing pays sooner.
 inline bool PacksB(const Operand& b, int64_t rows, int64_t columns) {
   if (b.column_step != 1) return true;
   if (!kMasksAreSafe && columns % kLanes != 0) return true;
@@ -210,7 +211,8 @@ inline void PackA(const Operand& a, int64_t rows, int64_t depth, float* to, int6
     // Rows of a far apart are more than the hardware foresees.
     for (int64_t m = 0; m < rows; m += 16) hwy::Prefetch(a.At(m, std::min(k + 8, depth - 1)));
     int64_t m = 0;
-    for (; m + kTileRows <= rows; m += kTileRows, tile += step) std::memcpy(tile, from + m, kTileRows * sizeof(float));
+    for (; m + kTileRows <= rows; m += kTileRows, tile += step)
+      std::memcpy(tile, from + m, kTileRows * sizeof(float));
     if (m < rows) std::memcpy(tile, from + m, static_cast<size_t>(rows - m) * sizeof(float));
   }
 }
@@ -231,8 +233,8 @@ inline void MultiplyPanel(TileTask task, int64_t a_tile, int64_t rows, int64_t c
   }
 }
 
-// c over the rectangle = bias (or zero) + the products of k in [0, depth), depth > 0. `finish(c, rows, columns)` sees each block
-// once it is complete, while it is in L1 or L2. `pack` holds kPackFloats.
+// c over the rectangle = bias (or zero) + the products of k in [0, depth); depth > 0, `pack` has kPackFloats.
+// `finish(c, rows, columns)` sees each block once it is complete, while it is in L1 or L2.
 template <class Finish>
 void Multiply(const Operand& a, const Operand& b, const float* bias, int64_t depth, float* c, int64_t c_step,
               const Rectangle& r, float* pack, Finish finish) {

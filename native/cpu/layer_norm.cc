@@ -2,9 +2,9 @@
 //
 //   n = (x - mean) rstd      rstd = 1 / sqrt(variance + epsilon)      y = n weight + bias
 //
-// layerNormBackward(x, weight, mean, rstd, dy) -> dx, dweight, dbias, with g = dy weight and means over the axis:
+// layerNormBackward(x, weight, mean, rstd, dy) -> dx, dweight, dbias, g = dy weight, means over the axis:
 //
-//   dx = rstd (g - mean(g) - n mean(g n))      dweight = sum of dy n over rows      dbias = sum of dy over rows
+//   dx = rstd (g - mean(g) - n mean(g n))    dweight = sum of dy n over rows    dbias = sum of dy over rows
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/layer_norm.cc"
 #include "hwy/foreach_target.h"
@@ -57,8 +57,8 @@ HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 namespace {
 
-void NormalizeRow(const float* x, const float* weight, const float* bias, double epsilon, int64_t count, float* y,
-                  float* mean_out, float* rstd_out) {
+void NormalizeRow(const float* x, const float* weight, const float* bias, double epsilon, int64_t count,
+                  float* y, float* mean_out, float* rstd_out) {
   const FloatTag d;
   double sum[1], squares[1];
   SumRow(count, sum, [=](int64_t i, size_t live, FloatVector* partial) HWY_ATTR {
@@ -99,8 +99,8 @@ class LayerNorm final : public Kernel {
 };
 
 // dx of one row; adds the row to `dweight` and `dbias`.
-void NormalizeBackwardRow(const float* x, const float* weight, float mean, float rstd, const float* dy, int64_t count,
-                          float* dx, float* dweight, float* dbias) {
+void NormalizeBackwardRow(const float* x, const float* weight, float mean, float rstd, const float* dy,
+                          int64_t count, float* dx, float* dweight, float* dbias) {
   const FloatTag d;
   const FloatVector center = hn::Set(d, mean), scale = hn::Set(d, rstd);
   double sums[2];
@@ -122,8 +122,8 @@ void NormalizeBackwardRow(const float* x, const float* weight, float mean, float
   });
 }
 
-// Sums over rows are kept per thread, in float over a block of rows and in double across blocks, and added in the
-// order of threads. A thread's scratch: double total[2][count], float block[2][count].
+// Sums over rows are kept per thread, in float over a block of rows and in double across blocks, and added in
+// the order of threads. A thread's scratch: double total[2][count], float block[2][count].
 class LayerNormBackward final : public Kernel {
  public:
   explicit LayerNormBackward(PrepareContext& context) {
@@ -137,8 +137,11 @@ class LayerNormBackward final : public Kernel {
     const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
     const float *weight = context.inputs[1].As<float>(), *mean = context.inputs[2].As<float>();
     const float* rstd = context.inputs[3].As<float>();
-    const auto total_of = [&](int thread) { return reinterpret_cast<double*>(context.scratch + stride_ * thread); };
-    for (int thread = 0; thread < context.team.size(); ++thread) std::fill_n(total_of(thread), 2 * count, 0.0);
+    const auto total_of = [&](int thread) {
+      return reinterpret_cast<double*>(context.scratch + stride_ * thread);
+    };
+    for (int thread = 0; thread < context.team.size(); ++thread)
+      std::fill_n(total_of(thread), 2 * count, 0.0);
 
     constexpr int64_t kBlock = 64;
     context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
@@ -147,8 +150,9 @@ class LayerNormBackward final : public Kernel {
       for (int64_t first = begin; first < end; first += kBlock) {
         std::fill_n(block, 2 * count, 0.0f);
         for (int64_t row = first; row < std::min(end, first + kBlock); ++row)
-          NormalizeBackwardRow(x.As<float>() + row * count, weight, mean[row], rstd[row], dy.As<float>() + row * count,
-                               count, context.outputs[0].As<float>() + row * count, block, block + count);
+          NormalizeBackwardRow(x.As<float>() + row * count, weight, mean[row], rstd[row],
+                               dy.As<float>() + row * count, count,
+                               context.outputs[0].As<float>() + row * count, block, block + count);
         for (int64_t i = 0; i < 2 * count; ++i) total[i] += block[i];
       }
     });
@@ -156,7 +160,8 @@ class LayerNormBackward final : public Kernel {
     for (int64_t i = 0; i < 2 * count; ++i) {
       double sum = 0;
       for (int thread = 0; thread < context.team.size(); ++thread) sum += total_of(thread)[i];
-      float* to = i < count ? context.outputs[1].As<float>() + i : context.outputs[2].As<float>() + (i - count);
+      float* to =
+          i < count ? context.outputs[1].As<float>() + i : context.outputs[2].As<float>() + (i - count);
       *to = static_cast<float>(sum);
     }
   }

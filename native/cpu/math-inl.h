@@ -1,7 +1,9 @@
-// Float functions on vectors, right for every input: NaN stays NaN, infinities give their limits, large arguments
-// do not wrap. Highway's own are faster where they are right, and wrong outside their stated ranges.
+// Float functions on vectors, right for every input: NaN stays NaN, infinities give their limits, large
+// arguments do not wrap. Highway's own are faster where they are right, and wrong outside their stated
+// ranges.
 //
-// Call them qualified, `math::Tanh(d, x)`: Highway has functions of the same names that argument lookup would find.
+// Call them qualified, `math::Tanh(d, x)`: Highway has functions of the same names that argument lookup would
+// find.
 
 // Highway's include guard: it flips once per CPU variant.
 #if defined(KAIROS_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -99,11 +101,12 @@ HWY_INLINE V Softplus(D d, V x) {
   return hn::Add(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x), rest);
 }
 
-// The upper tail of the normal distribution, P(X > a) for a >= 0, given e^(-a^2/2): the quotient is smooth, and
-// t P(t) with t = 1 / (1 + 0.35 a) fits it to 4e-8 (relative) for a < 15, beyond which the exponential is tiny.
+// The upper tail of the normal distribution, P(X > a) for a >= 0, given e^(-a^2/2): the quotient is smooth,
+// and t P(t) with t = 1 / (1 + 0.35 a) fits it to 4e-8 (relative) for a < 15, beyond which the exponential is
+// tiny.
 template <class D, class V>
 HWY_INLINE V NormalTail(D d, V a, V exponential) {
-  constexpr float kTail[] = {0.139618643f,  0.139914804f,  0.119417036f, 0.107262773f,  -0.0274828896f,
+  constexpr float kTail[] = {0.139618643f, 0.139914804f,  0.119417036f, 0.107262773f, -0.0274828896f,
                              0.165801802f, -0.261712669f, 0.146950922f, -0.029770439f};
   const V one = hn::Set(d, 1.0f);
   const V t = hn::Div(one, hn::MulAdd(a, hn::Set(d, 0.35f), one));
@@ -113,7 +116,7 @@ HWY_INLINE V NormalTail(D d, V a, V exponential) {
 // Near zero x P(x^2), which is 0 at 0; elsewhere 1 - 2 P(X > sqrt(2) |x|).
 template <class D, class V>
 HWY_INLINE V Erf(D d, V x) {
-  constexpr float kNear[] = {1.12837917f,    -0.376126267f,   0.112835947f,  -0.026854212f,
+  constexpr float kNear[] = {1.12837917f,    -0.376126267f,    0.112835947f,   -0.026854212f,
                              0.00518908742f, -0.000801686429f, 7.87587506e-05f};
   const V a = AtMost(d, hn::Abs(x), 10.0f), square = hn::Mul(a, a);
   const V tail = NormalTail(d, hn::Mul(a, hn::Set(d, 1.41421356f)), math::Exp(d, hn::Neg(square)));
@@ -149,8 +152,8 @@ HWY_INLINE V GeluGradient(D d, V x) {
   return hn::MulAdd(at, density, NormalCdf(d, at, exponential));
 }
 
-// Highway reduces arguments up to about 39000. The rare larger ones go one by one, chosen lane by lane, so that an
-// element's result does not depend on its neighbours.
+// Highway reduces arguments up to about 39000. The rare larger ones go one by one, chosen lane by lane, so
+// that an element's result does not depend on its neighbours.
 template <class D, class V, class Vector, class Scalar>
 HWY_INLINE V Periodic(D d, V x, Vector vector, Scalar scalar) {
   const auto small = hn::Lt(hn::Abs(x), hn::Set(d, 30000.0f));
@@ -166,12 +169,14 @@ HWY_INLINE V Periodic(D d, V x, Vector vector, Scalar scalar) {
 
 template <class D, class V>
 HWY_INLINE V Sin(D d, V x) {
-  return Periodic(d, x, [d](V v) HWY_ATTR { return hn::Sin(d, v); }, [](float v) { return std::sin(v); });
+  return Periodic(
+      d, x, [d](V v) HWY_ATTR { return hn::Sin(d, v); }, [](float v) { return std::sin(v); });
 }
 
 template <class D, class V>
 HWY_INLINE V Cos(D d, V x) {
-  return Periodic(d, x, [d](V v) HWY_ATTR { return hn::Cos(d, v); }, [](float v) { return std::cos(v); });
+  return Periodic(
+      d, x, [d](V v) HWY_ATTR { return hn::Cos(d, v); }, [](float v) { return std::cos(v); });
 }
 
 // x^y by C's rules, through double, so that whole results come out whole. D must be a half vector of float:

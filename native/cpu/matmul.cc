@@ -1,9 +1,10 @@
-// matmul(a, b[, bias]): c = activation(op(a) op(b) + bias), alone or batched, on our own tiles (gemm-inl.h) or oneDNN.
+// matmul(a, b[, bias]): c = activation(op(a) op(b) + bias), alone or batched, on our own tiles (gemm-inl.h)
+// or oneDNN.
 //
-// The work is cut into units, one rectangle of one matrix each, dealt to the team in order. A product over a long k
-// into a small c (a weight gradient) is also cut along k: slices after the first go to scratch and are added in order.
-// Only the form with a transposed is cut so: it contracts over the batch, whereas the others must give a row the same
-// bits whatever stands beside it.
+// The work is cut into units, one rectangle of one matrix each, dealt to the team in order. A product over a
+// long k into a small c (a weight gradient) is also cut along k: slices after the first go to scratch and are
+// added in order. Only the form with a transposed is cut so: it contracts over the batch, whereas the others
+// must give a row the same bits whatever stands beside it.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/matmul.cc"
 #include "hwy/foreach_target.h"
@@ -33,14 +34,19 @@ constexpr std::string_view kActivations[] = {"none", "relu", "gelu", "sigmoid", 
 Status CheckMatmul(const CheckContext& context) {
   const auto activation = context.attributes.String("activation");
   if (std::find(std::begin(kActivations), std::end(kActivations), activation) == std::end(kActivations))
-    return Error{ErrorCode::kArgument, std::string(context.op), "activation", "none, relu, gelu, sigmoid or tanh",
-                 std::string(activation), ""};
+    return Error{ErrorCode::kArgument,
+                 std::string(context.op),
+                 "activation",
+                 "none, relu, gelu, sigmoid or tanh",
+                 std::string(activation),
+                 ""};
   const TensorSpec &a = context.inputs[0], &b = context.inputs[1];
   KAIROS_RETURN_IF_ERROR(ExpectDType(context, "a", a, DType::kFloat32));
   KAIROS_RETURN_IF_ERROR(ExpectDType(context, "b", b, DType::kFloat32));
   KAIROS_RETURN_IF_ERROR(ExpectRank(context, "a", a, 2));
   const int rank = a.shape.rank;
-  const bool transpose_a = context.attributes.Bool("transposeA"), transpose_b = context.attributes.Bool("transposeB");
+  const bool transpose_a = context.attributes.Bool("transposeA"),
+             transpose_b = context.attributes.Bool("transposeB");
   if (b.shape.rank != 2 && b.shape.rank != rank)
     return Refuse(context, "b", "of rank 2 or " + std::to_string(rank), b.shape.ToString());
   const int64_t k = a.shape[transpose_a ? rank - 2 : rank - 1];
@@ -53,7 +59,8 @@ Status CheckMatmul(const CheckContext& context) {
   expected.dims[expected.rank - (transpose_b ? 2 : 1)] = shape[rank - 1];
   KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "b", b, DType::kFloat32, expected));
   if (context.inputs.size() > 2)
-    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "bias", context.inputs[2], DType::kFloat32, {shape[rank - 1]}));
+    KAIROS_RETURN_IF_ERROR(
+        ExpectTensor(context, "bias", context.inputs[2], DType::kFloat32, {shape[rank - 1]}));
   return ExpectTensor(context, "output", context.outputs[0], DType::kFloat32, shape);
 }
 
@@ -150,7 +157,8 @@ double CostOf(const Sizes& sizes, const Grid& grid) {
 
 Grid ChooseGrid(const Sizes& sizes, int threads, int64_t most_slices) {
   if (threads == 1 || sizes.batch >= 8 * threads) return {};
-  if (static_cast<double>(sizes.batch * sizes.m) * static_cast<double>(sizes.n) * static_cast<double>(sizes.k) <
+  if (static_cast<double>(sizes.batch * sizes.m) * static_cast<double>(sizes.n) *
+          static_cast<double>(sizes.k) <
       kSerialProducts)
     return {};
   Grid best;
@@ -174,9 +182,9 @@ class Matmul final : public Kernel {
   explicit Matmul(PrepareContext& context)
       : transpose_a_(context.attributes.Bool("transposeA")),
         transpose_b_(context.attributes.Bool("transposeB")),
-        activation_(static_cast<Activation>(
-            std::find(std::begin(kActivations), std::end(kActivations), context.attributes.String("activation")) -
-            std::begin(kActivations))),
+        activation_(static_cast<Activation>(std::find(std::begin(kActivations), std::end(kActivations),
+                                                      context.attributes.String("activation")) -
+                                            std::begin(kActivations))),
         // Ours measures as fast or faster, so `auto` is ours.
         onednn_(context.matmul == MatmulChoice::kOneDnn ? OneDnnSgemm() : nullptr) {
     const Sizes most = SizesOf(context.inputs[0].shape, context.inputs[1].shape, transpose_a_, transpose_b_);
@@ -217,7 +225,9 @@ class Matmul final : public Kernel {
     // One matrix left whole is too small to share; many are shared once they are worth it together.
     const double products = static_cast<double>(matrix) * static_cast<double>(std::max<int64_t>(1, sizes.k));
     const int64_t grain =
-        grid.Units() > 1 ? 1 : static_cast<int64_t>(std::max(1.0, static_cast<double>(kSerialProducts) / 2 / products));
+        grid.Units() > 1
+            ? 1
+            : static_cast<int64_t>(std::max(1.0, static_cast<double>(kSerialProducts) / 2 / products));
     context.team.ParallelFor(units, grain, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
       for (int64_t index = begin; index < end; ++index) unit(index, thread);
     });
@@ -233,7 +243,8 @@ class Matmul final : public Kernel {
  private:
   void Multiply(const Sizes& sizes, const float* a, const float* b, const float* bias, float* c, Range rows,
                 Range columns, Range depth, Activation activation, float* pack) const {
-    const int64_t height = rows.end - rows.begin, width = columns.end - columns.begin, deep = depth.end - depth.begin;
+    const int64_t height = rows.end - rows.begin, width = columns.end - columns.begin,
+                  deep = depth.end - depth.begin;
     float* block = c + rows.begin * sizes.n + columns.begin;
     if (deep == 0) {
       Fill(bias ? bias + columns.begin : nullptr, block, sizes.n, height, width);
@@ -252,9 +263,8 @@ class Matmul final : public Kernel {
     gemm::Multiply({left.At(0, depth.begin), left.row_step, left.column_step},
                    {right.At(depth.begin, 0), right.row_step, right.column_step}, bias, deep, c, sizes.n,
                    {rows.begin, rows.end, columns.begin, columns.end}, pack,
-                   [=](float* done, int64_t tall, int64_t wide) HWY_ATTR {
-                     Activate(activation, done, sizes.n, tall, wide);
-                   });
+                   [=](float* done, int64_t tall, int64_t wide)
+                       HWY_ATTR { Activate(activation, done, sizes.n, tall, wide); });
   }
 
   bool transpose_a_, transpose_b_;
@@ -294,7 +304,8 @@ OneDnn OpenOneDnn() {
   std::string path = self.dli_fname;
   path = path.substr(0, path.rfind('/') + 1) + "kairos_onednn.so";
   void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (module == nullptr) return {nullptr, "built without oneDNN, or its libraries are missing: " + std::string(dlerror())};
+  if (module == nullptr)
+    return {nullptr, "built without oneDNN, or its libraries are missing: " + std::string(dlerror())};
   const auto sgemm = reinterpret_cast<SgemmFunction>(dlsym(module, "kairos_onednn_sgemm"));
   const auto limit = reinterpret_cast<void (*)(int)>(dlsym(module, "kairos_onednn_limit"));
   if (sgemm == nullptr || limit == nullptr) return {nullptr, path + " belongs to another version"};

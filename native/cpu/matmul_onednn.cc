@@ -31,8 +31,9 @@ KAIROS_EXPORT void kairos_onednn_limit(int variant) {
 }
 
 KAIROS_EXPORT int kairos_onednn_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                                      const float* a, int64_t a_step, const float* b, int64_t b_step, float* c,
-                                      int64_t c_step) {
+                                      const float* a, int64_t a_step, const float* b, int64_t b_step,
+                                      float* c, int64_t c_step) {
   if (const SetThreads set_threads = FindSetThreads()) set_threads(1);
-  return dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1, a, a_step, b, b_step, 0, c, c_step);
+  return dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1, a, a_step, b, b_step, 0, c,
+                    c_step);
 }

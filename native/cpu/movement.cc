@@ -1,5 +1,5 @@
-// Ops that move elements and compute nothing: copy, broadcast, transpose, concat, slice, pad, and size, which reads
-// the shape alone. They work on bytes, so one form serves every dtype and every CPU variant.
+// Ops that move elements and compute nothing: copy, broadcast, transpose, concat, slice, pad, and size, which
+// reads the shape alone. They work on bytes, so one form serves every dtype and every CPU variant.
 
 #include <algorithm>
 #include <cstring>
@@ -32,7 +32,8 @@ Status CheckAlongAxis(const CheckContext& context) {
   const Shape &x = context.inputs[0].shape, &out = context.outputs[0].shape;
   if (x.rank != out.rank) return Refuse(context, "output", "of x's rank", out.ToString());
   const int64_t axis = context.attributes.Int("axis");
-  if (axis < 0 || axis >= x.rank) return Refuse(context, "axis", "an axis of " + x.ToString(), std::to_string(axis));
+  if (axis < 0 || axis >= x.rank)
+    return Refuse(context, "axis", "an axis of " + x.ToString(), std::to_string(axis));
   for (int at = 0; at < x.rank; ++at)
     if (at != axis && x[at] != out[at])
       return Refuse(context, "output", "equal to x but for one axis: " + x.ToString(), out.ToString());
@@ -40,12 +41,13 @@ Status CheckAlongAxis(const CheckContext& context) {
 }
 
 Status RefuseOffset(const CheckContext& context, const char* name, int64_t offset) {
-  return Refuse(context, name, "an offset that keeps x " + context.inputs[0].shape.ToString() + " and the output " +
-                                   context.outputs[0].shape.ToString() + " in range",
+  return Refuse(context, name,
+                "an offset that keeps x " + context.inputs[0].shape.ToString() + " and the output " +
+                    context.outputs[0].shape.ToString() + " in range",
                 std::to_string(offset));
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // copy, concat, slice, pad: rows put together from pieces.
 
 struct Piece {
@@ -55,8 +57,10 @@ struct Piece {
 };
 
 void CopyRun(std::byte* to, const std::byte* from, int64_t bytes) {
-  if (bytes == 4) std::memcpy(to, from, 4);  // a single element should not cost a call
-  else std::memcpy(to, from, bytes);
+  if (bytes == 4)
+    std::memcpy(to, from, 4);  // a single element should not cost a call
+  else
+    std::memcpy(to, from, bytes);
 }
 
 void Assemble(ThreadTeam& team, std::byte* to, int64_t rows, std::span<const Piece> pieces) {
@@ -72,8 +76,10 @@ void Assemble(ThreadTeam& team, std::byte* to, int64_t rows, std::span<const Pie
           skip = std::max<int64_t>(0, skip - piece.bytes);
           continue;
         }
-        if (piece.from) CopyRun(to + at, piece.from + row * piece.stride + skip, bytes);
-        else std::memset(to + at, 0, bytes);
+        if (piece.from)
+          CopyRun(to + at, piece.from + row * piece.stride + skip, bytes);
+        else
+          std::memset(to + at, 0, bytes);
         at += bytes, skip = 0;
       }
     }
@@ -109,7 +115,8 @@ Status CheckConcat(const CheckContext& context) {
   KAIROS_RETURN_IF_ERROR(CheckSameDType(context));
   const Shape& out = context.outputs[0].shape;
   const int64_t axis = context.attributes.Int("axis");
-  if (axis < 0 || axis >= out.rank) return Refuse(context, "axis", "an axis of " + out.ToString(), std::to_string(axis));
+  if (axis < 0 || axis >= out.rank)
+    return Refuse(context, "axis", "an axis of " + out.ToString(), std::to_string(axis));
   int64_t rest = out[axis];
   for (const TensorSpec& input : context.inputs) {
     Shape expected = out;
@@ -175,7 +182,7 @@ std::unique_ptr<Kernel> PreparePad(PrepareContext& prepare) {
   });
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // broadcast and size: axes [axis, axis + count) of one shape.
 
 Status CheckAxes(const CheckContext& context, const Shape& shape) {
@@ -198,7 +205,8 @@ Status CheckBroadcast(const CheckContext& context) {
   return Refuse(context, "x", expected.ToString(), context.inputs[0].shape.ToString());
 }
 
-// Fills `to` with a pattern from its byte `phase` on: one period, then copies of what is written, which double.
+// Fills `to` with a pattern from its byte `phase` on: one period, then copies of what is written, which
+// double.
 void Tile(std::byte* to, int64_t bytes, const std::byte* pattern, int64_t period, int64_t phase) {
   constexpr int64_t kEnough = 4096;  // further doubling would leave L1
   const int64_t first = std::min(period - phase, bytes), second = std::min(period, bytes) - first;
@@ -245,7 +253,7 @@ std::unique_ptr<Kernel> PrepareSize(PrepareContext& prepare) {
   });
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // transpose
 
 Status CheckTranspose(const CheckContext& context) {
@@ -322,9 +330,9 @@ void MoveRuns(const Walk& walk, ThreadTeam& team, const std::byte* from, std::by
   });
 }
 
-// The last axis comes from elsewhere: blocks of the plane spanned by it and by the operand's last axis, read row by
-// row into L1 and written row by row, so that both sides use whole cache lines. Runs of the operand are longer, which
-// spares address translation where its rows lie pages apart.
+// The last axis comes from elsewhere: blocks of the plane spanned by it and by the operand's last axis, read
+// row by row into L1 and written row by row, so that both sides use whole cache lines. Runs of the operand
+// are longer, which spares address translation where its rows lie pages apart.
 template <class T>
 void MoveBlocks(const Walk& walk, ThreadTeam& team, const T* from, T* to) {
   constexpr int64_t kHeight = 64, kWidth = 16;
@@ -352,7 +360,8 @@ void MoveBlocks(const Walk& walk, ThreadTeam& team, const T* from, T* to) {
       for (int64_t column = 0; column < columns; column += kWidth) {
         const int64_t width = std::min(kWidth, columns - column);
         T block[kWidth][kHeight];
-        for (int64_t j = 0; j < width; ++j) std::copy_n(source + (column + j) * column_stride, height, block[j]);
+        for (int64_t j = 0; j < width; ++j)
+          std::copy_n(source + (column + j) * column_stride, height, block[j]);
         for (int64_t i = 0; i < height; ++i)
           for (int64_t j = 0; j < width; ++j) target[i * strides[near] + column + j] = block[j][i];
       }
@@ -362,19 +371,20 @@ void MoveBlocks(const Walk& walk, ThreadTeam& team, const T* from, T* to) {
 
 std::unique_ptr<Kernel> PrepareTranspose(PrepareContext& prepare) {
   const auto list = prepare.attributes.Ints("permutation");
-  return MakeKernel([permutation = std::vector<int64_t>(list.begin(), list.end())](const RunContext& context) {
-    const TensorView &x = context.inputs[0], &out = context.outputs[0];
-    if (x.shape.Count() == 0) return;
-    const Walk walk = WalkOf(x.shape, permutation);
-    if (walk.rank <= 1) return Copy(context);
-    if (walk.strides[walk.rank - 1] == 1) {
-      MoveRuns(walk, context.team, x.As<const std::byte>(), out.As<std::byte>(), SizeOf(x.dtype));
-    } else if (x.dtype == DType::kBool) {
-      MoveBlocks(walk, context.team, x.As<const uint8_t>(), out.As<uint8_t>());
-    } else {
-      MoveBlocks(walk, context.team, x.As<const uint32_t>(), out.As<uint32_t>());
-    }
-  });
+  return MakeKernel(
+      [permutation = std::vector<int64_t>(list.begin(), list.end())](const RunContext& context) {
+        const TensorView &x = context.inputs[0], &out = context.outputs[0];
+        if (x.shape.Count() == 0) return;
+        const Walk walk = WalkOf(x.shape, permutation);
+        if (walk.rank <= 1) return Copy(context);
+        if (walk.strides[walk.rank - 1] == 1) {
+          MoveRuns(walk, context.team, x.As<const std::byte>(), out.As<std::byte>(), SizeOf(x.dtype));
+        } else if (x.dtype == DType::kBool) {
+          MoveBlocks(walk, context.team, x.As<const uint8_t>(), out.As<uint8_t>());
+        } else {
+          MoveBlocks(walk, context.team, x.As<const uint32_t>(), out.As<uint32_t>());
+        }
+      });
 }
 
 }  // namespace

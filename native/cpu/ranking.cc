@@ -1,5 +1,6 @@
-// targetRank: how many items of a row stand before the target, by falling score and then by index, leaving out the
-// row's excluded items. All better items are counted on vectors; the few excluded ones among them are taken off.
+// targetRank: how many items of a row stand before the target, by falling score and then by index, leaving
+// out the row's excluded items. All better items are counted on vectors; the few excluded ones among them are
+// taken off.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/ranking.cc"
@@ -68,7 +69,8 @@ Status Check(const CheckContext& context) {
   if (items > std::numeric_limits<int32_t>::max())
     return Refuse(context, "scores", "fewer than 2^31 items", scores.shape.ToString());
   KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "target", context.inputs[1], DType::kInt32, {rows}));
-  KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "exclude", exclude, DType::kInt32, {rows, exclude.shape.dims[1]}));
+  KAIROS_RETURN_IF_ERROR(
+      ExpectTensor(context, "exclude", exclude, DType::kInt32, {rows, exclude.shape.dims[1]}));
   return ExpectTensor(context, "output", context.outputs[0], DType::kInt32, {rows});
 }
 

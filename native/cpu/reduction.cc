@@ -1,8 +1,8 @@
 // sum and max over adjacent axes: [outer, reduced, inner] -> [outer, inner].
 //
-// Eight rows are joined in registers, and their result is merged into an accumulator in two parts: a float and what
-// its roundings lost. A sum over ten million elements is then as good as one over ten. How the work is cut depends on
-// the sizes alone, so the bits do not depend on the number of threads.
+// Eight rows are joined in registers, and their result is merged into an accumulator in two parts: a float
+// and what its roundings lost. A sum over ten million elements is then as good as one over ten. How the work
+// is cut depends on the sizes alone, so the bits do not depend on the number of threads.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/reduction.cc"
@@ -23,15 +23,16 @@ HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kJoined = 8;         // rows joined before a merge
-constexpr int64_t kWidth = 512;        // columns at once: their accumulators stay in L1
-constexpr int64_t kChunk = 16384;      // elements that are worth a chunk of their own
+constexpr int64_t kJoined = 8;          // rows joined before a merge
+constexpr int64_t kWidth = 512;         // columns at once: their accumulators stay in L1
+constexpr int64_t kChunk = 16384;       // elements that are worth a chunk of their own
 constexpr int64_t kPartials = 1 << 15;  // most results of chunks
 
-// ---------------------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------------------------
 // What is reduced. `Wide` holds a finished partial result.
 
-// One lane after the other, for what Highway has no fitting reduction: its integer sum is undefined on overflow.
+// One lane after the other, for what Highway has no fitting reduction: its integer sum is undefined on
+// overflow.
 template <class Reduction, class D, class V>
 HWY_INLINE typename Reduction::Wide LanesJoined(D d, V v) {
   hn::TFromD<D> lanes[hn::MaxLanes(D())];
@@ -137,7 +138,8 @@ struct Reducer {
       return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, from), hn::Set(d, Reduction::kIdentity));
     }
     T lanes[hn::MaxLanes(D())];
-    for (size_t i = 0; i < hn::Lanes(d); ++i) lanes[i] = static_cast<int64_t>(i) < live ? from[i] : Reduction::kIdentity;
+    for (size_t i = 0; i < hn::Lanes(d); ++i)
+      lanes[i] = static_cast<int64_t>(i) < live ? from[i] : Reduction::kIdentity;
     return hn::LoadU(d, lanes);
   }
 
@@ -163,18 +165,22 @@ struct Reducer {
     }
     V high = hn::Set(d, Reduction::kIdentity), low = hn::Zero(d);
     int64_t i = 0;
-    for (; i + group <= count; i += group) Reduction::Merge(high, low, JoinRows(from + i, lanes, kJoined, lanes));
+    for (; i + group <= count; i += group)
+      Reduction::Merge(high, low, JoinRows(from + i, lanes, kJoined, lanes));
     for (; i < count; i += lanes) Reduction::Merge(high, low, LoadLive(from + i, count - i));
     T highs[hn::MaxLanes(D())], lows[hn::MaxLanes(D())];
     hn::StoreU(high, d, highs);
     hn::StoreU(low, d, lows);
     Wide joined = Reduction::Widen(highs[0], lows[0]);
-    for (int64_t lane = 1; lane < lanes; ++lane) joined = Reduction::Join(joined, Reduction::Widen(highs[lane], lows[lane]));
+    for (int64_t lane = 1; lane < lanes; ++lane)
+      joined = Reduction::Join(joined, Reduction::Widen(highs[lane], lows[lane]));
     return joined;
   }
 
-  // `columns` <= kWidth columns of `rows` > 0 rows into results, or into partial results when these are asked for.
-  static void ReduceColumns(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to, Wide* partials) {
+  // `columns` <= kWidth columns of `rows` > 0 rows into results, or into partial results when these are asked
+  // for.
+  static void ReduceColumns(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to,
+                            Wide* partials) {
     const D d;
     const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
     HWY_ALIGN T highs[kWidth + hn::MaxLanes(D())], lows[kWidth + hn::MaxLanes(D())];
@@ -213,7 +219,8 @@ struct Reducer {
     const int64_t strips = (inner + kWidth - 1) / kWidth, width = std::min(inner, kWidth);
     int64_t chunks = 1;
     if (outer * strips < 32 && results <= kPartials)
-      chunks = std::clamp<int64_t>(reduced / std::max<int64_t>(1, kChunk / width), 1, std::min<int64_t>(kPartials / results, 512));
+      chunks = std::clamp<int64_t>(reduced / std::max<int64_t>(1, kChunk / width), 1,
+                                   std::min<int64_t>(kPartials / results, 512));
     const int64_t length = (reduced + chunks - 1) / chunks;
     chunks = (reduced + length - 1) / length;
     Wide* partials = chunks == 1 ? nullptr : reinterpret_cast<Wide*>(context.scratch);
@@ -221,7 +228,8 @@ struct Reducer {
     const int64_t grain = std::max<int64_t>(1, 2 * kChunk / (std::min(length, kChunk) * width));
     context.team.ParallelFor(outer * chunks * strips, grain, [&](int64_t first, int64_t last, int) {
       for (int64_t task = first; task < last; ++task) {
-        const int64_t column = task % strips * kWidth, chunk = task / strips % chunks, row = task / strips / chunks;
+        const int64_t column = task % strips * kWidth, chunk = task / strips % chunks,
+                      row = task / strips / chunks;
         const int64_t rows = std::min(length, reduced - chunk * length);
         const T* from = x + (row * reduced + chunk * length) * inner + column;
         const int64_t to = row * inner + column;
@@ -238,7 +246,8 @@ struct Reducer {
     if (!partials) return;
     for (int64_t i = 0; i < results; ++i) {
       Wide joined = partials[i];
-      for (int64_t chunk = 1; chunk < chunks; ++chunk) joined = Reduction::Join(joined, partials[chunk * results + i]);
+      for (int64_t chunk = 1; chunk < chunks; ++chunk)
+        joined = Reduction::Join(joined, partials[chunk * results + i]);
       out[i] = static_cast<T>(joined);
     }
   }

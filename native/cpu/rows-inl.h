@@ -1,4 +1,4 @@
-// Rows of floats on vectors: loads and stores that touch live elements only, and sums that stay exact over long rows.
+// Rows of floats on vectors: loads and stores of live elements only, sums that stay exact over long rows.
 
 // Highway's include guard: it flips once per CPU variant.
 #if defined(KAIROS_CPU_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -8,9 +8,9 @@
 #define KAIROS_CPU_ROWS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-
 #include <limits>
 
 #include "cpu/math-inl.h"
@@ -65,8 +65,8 @@ HWY_INLINE void Store(FloatVector v, FloatTag d, float* to, size_t live) {
     StorePart(v, d, to, live);
 }
 
-// Sums of term(i, live) over [0, count), kTerms at once. Terms must be zero in lanes that are not live. Float within
-// blocks, double across them: 32 additions a lane lose little, however long the row.
+// Sums of term(i, live) over [0, count), kTerms at once. Terms must be zero in lanes that are not live. Float
+// within blocks, double across them: 32 additions a lane lose little, however long the row.
 template <size_t kTerms, class Term>
 HWY_INLINE void SumRow(int64_t count, double (&sums)[kTerms], Term term) {
   const FloatTag d;
@@ -75,7 +75,8 @@ HWY_INLINE void SumRow(int64_t count, double (&sums)[kTerms], Term term) {
   for (int64_t begin = 0; begin < count; begin += block) {
     FloatVector partial[kTerms];
     for (FloatVector& vector : partial) vector = hn::Zero(d);
-    ForVectors(HWY_MIN(block, count - begin), [&](int64_t i, size_t live) HWY_ATTR { term(begin + i, live, partial); });
+    ForVectors(HWY_MIN(block, count - begin),
+               [&](int64_t i, size_t live) HWY_ATTR { term(begin + i, live, partial); });
     for (size_t t = 0; t < kTerms; ++t) sums[t] += hn::GetLane(hn::SumOfLanes(d, partial[t]));
   }
 }
@@ -85,17 +86,22 @@ HWY_INLINE float MaxRow(const float* x, int64_t count) {
   const FloatTag d;
   constexpr float kLeast = -std::numeric_limits<float>::infinity();
   FloatVector most = hn::Set(d, kLeast);
-  ForVectors(count, [&](int64_t i, size_t live) HWY_ATTR { most = hn::Max(most, Load(d, x + i, live, kLeast)); });
-  return hn::GetLane(hn::MaxOfLanes(d, most));
+  ForVectors(count,
+             [&](int64_t i, size_t live) HWY_ATTR { most = hn::Max(most, Load(d, x + i, live, kLeast)); });
+  // Not MaxOfLanes: one target's starts from the least finite value.
+  float lanes[hn::MaxLanes(FloatTag())];
+  hn::StoreU(most, d, lanes);
+  return *std::max_element(lanes, lanes + hn::Lanes(d));
 }
 
-// The sum of exp(x - most), leaving the terms in `terms` unless it is null. Terms of the maximum itself, which are 1, are
-// added last: the small ones decide the logarithm of a sum near 1.
+// The sum of exp(x - most), leaving the terms in `terms` unless it is null. Terms of the maximum, all 1,
+// are added last: the small ones decide the logarithm of a sum near 1.
 HWY_INLINE double SumExp(const float* x, float most, int64_t count, float* terms) {
   const FloatTag d;
   double sums[2];
   SumRow(count, sums, [=](int64_t i, size_t live, FloatVector* partial) HWY_ATTR {
-    const FloatVector shift = hn::Set(d, most), from = Load(d, x + i, live, -std::numeric_limits<float>::infinity());
+    const FloatVector shift = hn::Set(d, most);
+    const FloatVector from = Load(d, x + i, live, -std::numeric_limits<float>::infinity());
     FloatVector term = math::Exp(d, hn::Sub(from, shift));
     if (terms != nullptr) Store(term, d, terms + i, live);
     // Were the maximum minus infinity, lanes that are not live would be NaN.

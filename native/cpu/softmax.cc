@@ -72,8 +72,8 @@ void RunSoftmaxBackward(const RunContext& context) noexcept {
   const int64_t rows = y.shape.Product(0, y.shape.rank - 1), count = y.shape.Last();
   context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int) HWY_ATTR {
     for (int64_t row = begin; row < end; ++row)
-      SoftmaxBackwardRow(y.As<float>() + row * count, dy.As<float>() + row * count, dx.As<float>() + row * count,
-                         count);
+      SoftmaxBackwardRow(y.As<float>() + row * count, dy.As<float>() + row * count,
+                         dx.As<float>() + row * count, count);
   });
 }
 

@@ -1,6 +1,8 @@
 #include "runtime/program.h"
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 #include <unordered_set>
 
 #include "runtime/program_reader.h"
@@ -88,7 +90,7 @@ class Decoder {
 
   void Buffers() {
     const uint32_t count = reader_.Count("buffer count", 16, kMaxItems);
-    std::unordered_set<std::string> names;  // of inputs, and of state within its slot
+    std::set<std::tuple<Role, uint8_t, std::string>> names;  // of inputs, and of state within its slot
     program_.buffers.reserve(count);
     for (uint32_t i = 0; i < count && reader_.ok(); ++i) {
       program_.buffers.push_back(ReadBuffer(Part("buffer", i)));
@@ -103,8 +105,7 @@ class Decoder {
       storage.owner = i;
       if (buffer.role == Role::kInput) program_.inputs.push_back(i);
       if (buffer.role == Role::kConstant) continue;
-      const std::string scope = buffer.role == Role::kInput ? "i" : "s" + std::to_string(buffer.store);
-      if (!names.insert(scope + "/" + buffer.name).second)
+      if (!names.insert({buffer.role, buffer.store, buffer.name}).second)
         return reader_.Fail(part, "a name used once", "the name of an earlier buffer");
     }
     written_.assign(program_.storages.size(), Storage::kNone);
@@ -206,7 +207,7 @@ class Decoder {
     }
     for (int i = 0; i < kernel.attribute_count && reader_.ok(); ++i)
       if (!kernel.attributes[i].optional && !step->attributes.Find(kernel.attributes[i].name))
-        reader_.Fail(part, "attribute " + Quote(kernel.attributes[i].name), "none of that name");
+        reader_.Fail(part, std::string("attribute ") + Quote(kernel.attributes[i].name), "none of that name");
   }
 
   // Reads need something written; writes must be allowed. Keeps lifetimes of storages.
@@ -349,7 +350,7 @@ Status Program::Evaluate(const Buffer& buffer, std::span<const int64_t> symbol_v
       status = RefuseSize("size", "a byte count that fits 64 bits", "more");
     if (!status.ok()) {
       Error error = status.error();
-      error.argument = "buffer " + Quote(buffer.name);
+      error.argument = std::string("buffer ") + Quote(buffer.name);
       return error;
     }
     result.dims[result.rank++] = size;

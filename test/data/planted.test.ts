@@ -27,7 +27,7 @@ describe('plantedSequences', () => {
     expect(sequences.maxItem).toBe(384)
     for (let user = 0; user < 2000; user++) {
       const { length } = rowOf(sequences, user)
-      expect(length >= 30 && length <= 50).toBe(true)
+      expect(length >= 24 && length <= 40).toBe(true)
     }
     expect(sequences.values.every((item) => item >= 1 && item <= 384)).toBe(true)
     expect(sequences.values.length).toBe(sequences.offsets.at(-1))
@@ -51,9 +51,9 @@ describe('plantedSequences', () => {
         const high = (groups.length + (phase[user] as number)) % p < p / 2
         return pair[2 * user + (high ? 0 : 1)] as number
       })
-      const expected = signal + (1 - signal) / 4
-      // About 16,000 steps: five standard errors.
-      expect(Math.abs(found - expected)).toBeLessThanOrEqual(5 * Math.sqrt(0.25 / 16000))
+      const expected = signal + (1 - signal) / plantedDefaults.groups
+      // About 12,000 steps: five standard errors.
+      expect(Math.abs(found - expected)).toBeLessThanOrEqual(5 * Math.sqrt(0.25 / 12000))
     }
   })
 
@@ -72,7 +72,7 @@ describe('plantedSequences', () => {
     const sequences = plantedSequences({ signal: 0, seed: 6 })
     for (const lag of [1, 2, 4, 8]) {
       const found = accuracy(sequences, (groups) => groups[groups.length - lag] as number)
-      expect(Math.abs(found - 1 / 4)).toBeLessThan(5 * Math.sqrt(0.1875 / 64000))
+      expect(Math.abs(found - 1 / 6)).toBeLessThan(5 * Math.sqrt(5 / 36 / 48000))
     }
   })
 

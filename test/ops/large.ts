@@ -1,0 +1,105 @@
+/**
+ * Shapes beyond one tile, one block and one thread's share, which the records' own cases stay below: finite differences
+ * walk those. Here results and gradients are only compared with the references.
+ */
+import { createRandom } from '../../lib/core/random.js'
+import type { OpCase, OpDefinition, ReferenceArray } from '../../lib/graph/defineOp.js'
+import { array, bools, floats, ints, typed } from '../../lib/ops/support.js'
+
+const random = createRandom(11)
+
+const float = (...shape: number[]): ReferenceArray => floats(random, shape)
+const positive = (...shape: number[]): ReferenceArray => floats(random, shape, 0.5, 2)
+const ids = (limit: number, ...shape: number[]): ReferenceArray => ints(random, shape, 0, limit)
+const seed = typed('int32', [2], (index) => 1234 + index)
+const plain = { transposeA: false, transposeB: false, activation: 'none' }
+
+/** Lazily, so that an op pays for its own only. */
+const byName: Readonly<Record<string, () => OpCase[]>> = {
+  reshape: () => [{ inputs: [float(300, 700)], attributes: { shape: [700, 300] } }],
+  broadcast: () => [
+    { inputs: [float(300, 5)], attributes: { axis: 1, count: 1, dims: [200] } },
+    { inputs: [float(517)], attributes: { axis: 0, count: 1, dims: [300] } },
+  ],
+  transpose: () => [
+    { inputs: [float(301, 517)], attributes: { permutation: [1, 0] } },
+    { inputs: [float(16, 50, 4, 33)], attributes: { permutation: [0, 2, 1, 3] } },
+  ],
+  concat: () => [{ inputs: [float(700, 100), float(700, 33), float(700, 130)], attributes: { axis: 1 } }],
+  slice: () => [{ inputs: [float(60, 70, 50)], attributes: { axis: 1, start: 3, dims: [61] } }],
+  pad: () => [{ inputs: [float(60, 61, 50)], attributes: { axis: 1, before: 3, dims: [70] } }],
+  size: () => [{ inputs: [float(300, 700)], attributes: { axis: 0, count: 2 } }],
+  sum: () => [
+    { inputs: [float(300, 700)], attributes: { axis: 1, count: 1 } },
+    { inputs: [float(700, 300)], attributes: { axis: 0, count: 1 } },
+    { inputs: [float(7, 30000)], attributes: { axis: 0, count: 2 } },
+    { inputs: [ids(99, 30, 70, 50)], attributes: { axis: 1, count: 1 } },
+  ],
+  max: () => [
+    { inputs: [float(300, 700)], attributes: { axis: 1, count: 1 } },
+    { inputs: [float(700, 300)], attributes: { axis: 0, count: 1 } },
+  ],
+  matmul: () => [
+    { inputs: [float(130, 600), float(600, 90)], attributes: plain },
+    { inputs: [float(70, 64), float(900, 64)], attributes: { ...plain, transposeB: true } },
+    { inputs: [float(600, 70), float(600, 90)], attributes: { ...plain, transposeA: true } },
+    { inputs: [float(40, 50, 64), float(64, 64), float(64)], attributes: { ...plain, activation: 'gelu' } },
+    { inputs: [float(30, 50, 16), float(30, 50, 16)], attributes: { ...plain, transposeB: true } },
+    { inputs: [float(30, 50, 50), float(30, 50, 16)], attributes: plain },
+  ],
+  softmax: () => [
+    { inputs: [float(40, 3647)], attributes: {} },
+    { inputs: [float(2000, 50)], attributes: {} },
+  ],
+  softmaxBackward: () => [{ inputs: [positive(40, 3647), float(40, 3647)], attributes: {} }],
+  layerNorm: () => [{ inputs: [float(1500, 64), float(64), float(64)], attributes: { epsilon: 1e-12 } }],
+  layerNormBackward: () => [
+    { inputs: [float(1500, 64), float(64), float(1500), positive(1500), float(1500, 64)], attributes: {} },
+  ],
+  gather: () => [{ inputs: [float(400, 64), ids(400, 100, 50)], attributes: { paddingIndex: 0 } }],
+  gatherBackward: () => [
+    { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: {} },
+    { inputs: [float(9000, 16), ids(9000, 20000), float(20000, 16)], attributes: { paddingIndex: 0 } },
+  ],
+  dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],
+  softmaxCrossEntropy: () => [{ inputs: [float(60, 3647), ids(3647, 60)], attributes: { ignoreIndex: -100 } }],
+  softmaxCrossEntropyBackward: () => [
+    {
+      inputs: [float(60, 3647), ids(3647, 60), array([60], () => 9), float(60)],
+      attributes: { ignoreIndex: -100 },
+    },
+  ],
+  rfft: () => [
+    { inputs: [float(8, 200, 16)], attributes: {} },
+    { inputs: [float(2, 509, 3)], attributes: {} },
+  ],
+  irfft: () => [{ inputs: [float(8, 101, 16, 2)], attributes: { length: 200 } }],
+  frequencyFilter: () => [
+    { inputs: [float(24, 50, 64), float(26, 64, 2)], attributes: {} },
+    { inputs: [float(3, 211, 20), float(106, 20, 2)], attributes: {} },
+  ],
+  frequencyFilterBackward: () => [
+    { inputs: [float(24, 50, 64), float(26, 64, 2), float(24, 50, 64)], attributes: {} },
+    { inputs: [float(3, 211, 20), float(106, 20, 2), float(3, 211, 20)], attributes: {} },
+  ],
+  targetRank: () => [{ inputs: [float(100, 3647), ids(3647, 100), ids(3647, 100, 50)], attributes: {} }],
+}
+
+/** Large cases of an op; elementwise ones take the shape of their first case over. */
+export function largeCases(op: OpDefinition, own: readonly OpCase[]): OpCase[] {
+  const made = byName[op.name]
+  if (made) return made()
+  const model = own.find(({ inputs }) => inputs.every(({ data }) => data.length > 0))
+  return model && op.elementwise ? [enlarged(model)] : []
+}
+
+/** Elements of the model, drawn again and again: they lie where the op is smooth. */
+function enlarged({ inputs, attributes }: OpCase): OpCase {
+  const shape = [311, 1021]
+  return {
+    attributes,
+    inputs: inputs.map(({ dtype, data }) =>
+      dtype === 'bool' ? bools(random, shape) : typed(dtype, shape, () => data[random.int(data.length)] as number),
+    ),
+  }
+}
