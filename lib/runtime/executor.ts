@@ -57,9 +57,7 @@ export class Executor {
   constructor({ threads, variant, matmul = 'auto' }: ExecutorOptions = {}) {
     this.threads = threads ?? defaultThreads()
     this.variant = variant ?? (describe().cpu.variants.at(-1) as CpuVariant)
-    this.handle = callNative(() =>
-      loadAddon().createExecutor({ threads: this.threads, variant: this.variant, matmul }),
-    )
+    this.handle = callNative(() => loadAddon().createExecutor({ threads: this.threads, variant: this.variant, matmul }))
   }
 
   get closed(): boolean {

@@ -9,7 +9,14 @@ export type {
   RunResult,
   StoreEntry,
 } from './addon.js'
-export { defaultExecutor, describe, Executor, type ExecutorOptions, type MatmulEngine, variantsUpTo } from './executor.js'
+export {
+  defaultExecutor,
+  describe,
+  Executor,
+  type ExecutorOptions,
+  type MatmulEngine,
+  variantsUpTo,
+} from './executor.js'
 export { callSiteOf, thrownAt } from './nativeError.js'
 export { Executable, Program, type RunOptions } from './program.js'
 export { Lease, type StagedInput, Staging } from './staging.js'

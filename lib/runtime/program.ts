@@ -104,7 +104,13 @@ export class Executable {
   private take({ counts, feeds = {}, lease, stores = [], requireFinite = [] }: RunOptions) {
     if (!this.live) throw disposed('run', 'the executable')
     const handles = stores.map((store) => store?.handleFor('run') ?? null)
-    const request: RunRequest = { counts, feeds, stores: handles, requireFinite, ...(lease && { leased: lease.take() }) }
+    const request: RunRequest = {
+      counts,
+      feeds,
+      stores: handles,
+      requireFinite,
+      ...(lease && { leased: lease.take() }),
+    }
     return { executor: this.program.executor, executable: this.live, request }
   }
 }

@@ -84,7 +84,11 @@ export class Staging {
     readonly capacities: Counts,
     slots = 3,
   ) {
-    const entries = inputs.map((input) => ({ name: input.name, dtype: input.dtype, capacity: elementsOf(input, capacities) }))
+    const entries = inputs.map((input) => ({
+      name: input.name,
+      dtype: input.dtype,
+      capacity: elementsOf(input, capacities),
+    }))
     this.live = callNative(() => loadAddon().createStaging(entries, slots))
   }
 
@@ -100,7 +104,8 @@ export class Staging {
         })
       }
     }
-    const { slot, buffers } = this.tryAcquire() ?? (await new Promise<Acquired>((resolve, reject) => this.waiting.push({ resolve, reject })))
+    const { slot, buffers } =
+      this.tryAcquire() ?? (await new Promise<Acquired>((resolve, reject) => this.waiting.push({ resolve, reject })))
     const named = this.inputs.map((input, index) => [
       input.name,
       new views[input.dtype](buffers[index] as ArrayBuffer, 0, elementsOf(input, counts)),

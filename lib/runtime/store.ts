@@ -23,7 +23,9 @@ export abstract class Store {
 
   /** Bytes of all entries; clones share them until one side is written. */
   get bytes(): number {
-    const sizes = this.entries.map(({ dtype, shape }) => shape.reduce((product, size) => product * size, bytesOf[dtype]))
+    const sizes = this.entries.map(({ dtype, shape }) =>
+      shape.reduce((product, size) => product * size, bytesOf[dtype]),
+    )
     return sizes.reduce((sum, size) => sum + size, 0)
   }
 
@@ -79,7 +81,12 @@ export abstract class Store {
 
 function create(entries: readonly StoreEntry[]): StoreHandle {
   if (!Array.isArray(entries))
-    throw new KairosError('KAIROS_ARGUMENT', { op: 'create', argument: 'entries', expected: 'an array', got: typeof entries })
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'create',
+      argument: 'entries',
+      expected: 'an array',
+      got: typeof entries,
+    })
   return callNative(() => loadAddon().createStore(entries))
 }
 

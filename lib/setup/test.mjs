@@ -59,7 +59,7 @@ export async function unit(args, env = {}) {
 export async function asan(args) {
   await ensureAddon({ folder: 'build-asan', options: { KAIROS_SANITIZE: 'ON', KAIROS_ONEDNN: 'OFF' } })
   const library = (await capture(['g++', '-print-file-name=libasan.so'])).trim()
-  const tests = args.length > 0 ? args : filesUnder('test', /registry.*\.test\.ts$/)
+  const tests = args.length > 0 ? args : filesUnder('test/ops', /\.test\.ts$/)
   return unit(['--maxWorkers=1', '--testTimeout=600000', ...tests], {
     LD_PRELOAD: library,
     ASAN_OPTIONS: 'detect_leaks=0',
@@ -69,17 +69,9 @@ export async function asan(args) {
 }
 
 /**
- * Runs each fuzzer of test/fuzz for a while.
- * @param {readonly string[]} args `--seconds N`, 30 unless told
+ * Fuzzes the program-file decoder and the border, each for a while.
+ * @param {readonly string[]} args `--seconds N`, 30 unless told; see test/fuzz/main.ts
  */
 export async function fuzz(args) {
-  const fuzzers = filesUnder('test/fuzz', /\.ts$/).filter((path) => !path.endsWith('.test.ts'))
-  const budget = args.length > 0 ? args : ['--seconds', '30']
-  let passed = true
-  for (const path of fuzzers) {
-    console.log(`${path} ${budget.join(' ')}`)
-    const code = await show([process.execPath, '--import', 'tsx', path, ...budget])
-    if (code !== 0) passed = false
-  }
-  return passed
+  return (await show([process.execPath, '--import', 'tsx', 'test/fuzz/main.ts', ...args])) === 0
 }

@@ -17,10 +17,16 @@
 #include "hwy/highway.h"
 
 #ifndef KAIROS_UNROLL
+#if defined(__SANITIZE_ADDRESS__)  // instrumented and inlined, the butterflies take minutes to compile
+#define KAIROS_UNROLL
+#define KAIROS_BUTTERFLY HWY_NOINLINE
+#else
 #if defined(__clang__)
 #define KAIROS_UNROLL _Pragma("unroll")
 #else
 #define KAIROS_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define KAIROS_BUTTERFLY HWY_INLINE
 #endif
 #endif
 
@@ -83,7 +89,7 @@ struct Butterfly {
   static constexpr int h = (r - 1) / 2;
   static constexpr Roots<r> kRoots{};
 
-  static HWY_INLINE void Real(V (&x)[r]) {
+  static KAIROS_BUTTERFLY void Real(V (&x)[r]) {
     V u[h], v[h];
     V dc = x[0];
     KAIROS_UNROLL for (int j = 1; j <= h; ++j) {
@@ -104,7 +110,7 @@ struct Butterfly {
     x[0] = dc;
   }
 
-  static HWY_INLINE void InverseReal(V (&x)[r]) {
+  static KAIROS_BUTTERFLY void InverseReal(V (&x)[r]) {
     V re[h], im[h];
     V first = x[0];
     KAIROS_UNROLL for (int q = 1; q <= h; ++q) {
@@ -125,7 +131,7 @@ struct Butterfly {
     x[0] = first;
   }
 
-  static HWY_INLINE void Complex(V (&re)[r], V (&im)[r]) {
+  static KAIROS_BUTTERFLY void Complex(V (&re)[r], V (&im)[r]) {
     V ur[h], ui[h], vr[h], vi[h];
     V dc_re = re[0], dc_im = im[0];
     KAIROS_UNROLL for (int j = 1; j <= h; ++j) {
@@ -157,29 +163,29 @@ struct Butterfly {
   }
 
   // Odd radices never meet a Nyquist component: the plan puts them first.
-  static HWY_INLINE void Shifted(V (&)[r]) {}
-  static HWY_INLINE void InverseShifted(V (&)[r]) {}
+  static KAIROS_BUTTERFLY void Shifted(V (&)[r]) {}
+  static KAIROS_BUTTERFLY void InverseShifted(V (&)[r]) {}
 };
 
 template <>
 struct Butterfly<1> {
-  static HWY_INLINE void Real(V (&)[1]) {}
-  static HWY_INLINE void InverseReal(V (&)[1]) {}
-  static HWY_INLINE void Complex(V (&)[1], V (&)[1]) {}
-  static HWY_INLINE void Shifted(V (&)[1]) {}
-  static HWY_INLINE void InverseShifted(V (&)[1]) {}
+  static KAIROS_BUTTERFLY void Real(V (&)[1]) {}
+  static KAIROS_BUTTERFLY void InverseReal(V (&)[1]) {}
+  static KAIROS_BUTTERFLY void Complex(V (&)[1], V (&)[1]) {}
+  static KAIROS_BUTTERFLY void Shifted(V (&)[1]) {}
+  static KAIROS_BUTTERFLY void InverseShifted(V (&)[1]) {}
 };
 
 template <>
 struct Butterfly<2> {
-  static HWY_INLINE void Real(V (&x)[2]) { SumDifference(x[0], x[1]); }
-  static HWY_INLINE void InverseReal(V (&x)[2]) { SumDifference(x[0], x[1]); }
-  static HWY_INLINE void Complex(V (&re)[2], V (&im)[2]) {
+  static KAIROS_BUTTERFLY void Real(V (&x)[2]) { SumDifference(x[0], x[1]); }
+  static KAIROS_BUTTERFLY void InverseReal(V (&x)[2]) { SumDifference(x[0], x[1]); }
+  static KAIROS_BUTTERFLY void Complex(V (&re)[2], V (&im)[2]) {
     SumDifference(re[0], re[1]);
     SumDifference(im[0], im[1]);
   }
-  static HWY_INLINE void Shifted(V (&x)[2]) { x[1] = hn::Neg(x[1]); }
-  static HWY_INLINE void InverseShifted(V (&x)[2]) {
+  static KAIROS_BUTTERFLY void Shifted(V (&x)[2]) { x[1] = hn::Neg(x[1]); }
+  static KAIROS_BUTTERFLY void InverseShifted(V (&x)[2]) {
     x[0] = hn::Add(x[0], x[0]);
     x[1] = hn::Neg(hn::Add(x[1], x[1]));
   }
@@ -187,8 +193,8 @@ struct Butterfly<2> {
 
 template <>
 struct Butterfly<4> {
-  static HWY_INLINE void Real(V (&x)[4]) { Real(x[0], x[1], x[2], x[3]); }
-  static HWY_INLINE void Real(V& x0, V& x1, V& x2, V& x3) {
+  static KAIROS_BUTTERFLY void Real(V (&x)[4]) { Real(x[0], x[1], x[2], x[3]); }
+  static KAIROS_BUTTERFLY void Real(V& x0, V& x1, V& x2, V& x3) {
     SumDifference(x0, x2);
     const V sum = hn::Add(x1, x3), im = hn::Sub(x3, x1);
     x1 = x2;
@@ -196,8 +202,8 @@ struct Butterfly<4> {
     x2 = hn::Sub(x0, sum);
     x0 = hn::Add(x0, sum);
   }
-  static HWY_INLINE void InverseReal(V (&x)[4]) { InverseReal(x[0], x[1], x[2], x[3]); }
-  static HWY_INLINE void InverseReal(V& x0, V& x1, V& x2, V& x3) {
+  static KAIROS_BUTTERFLY void InverseReal(V (&x)[4]) { InverseReal(x[0], x[1], x[2], x[3]); }
+  static KAIROS_BUTTERFLY void InverseReal(V& x0, V& x1, V& x2, V& x3) {
     SumDifference(x0, x2);
     const V re = hn::Add(x1, x1), im = hn::Add(x3, x3), difference = x2;
     x2 = hn::Sub(x0, re);
@@ -205,10 +211,10 @@ struct Butterfly<4> {
     x1 = hn::Sub(difference, im);
     x3 = hn::Add(difference, im);
   }
-  static HWY_INLINE void Complex(V (&re)[4], V (&im)[4]) {
+  static KAIROS_BUTTERFLY void Complex(V (&re)[4], V (&im)[4]) {
     Complex(re[0], im[0], re[1], im[1], re[2], im[2], re[3], im[3]);
   }
-  static HWY_INLINE void Complex(V& re0, V& im0, V& re1, V& im1, V& re2, V& im2, V& re3, V& im3) {
+  static KAIROS_BUTTERFLY void Complex(V& re0, V& im0, V& re1, V& im1, V& re2, V& im2, V& re3, V& im3) {
     SumDifference(re0, re2);
     SumDifference(im0, im2);
     SumDifference(re1, re3);
@@ -223,8 +229,8 @@ struct Butterfly<4> {
     re3 = hn::Sub(even_re, odd_im);
     im3 = hn::Add(even_im, odd_re);
   }
-  static HWY_INLINE void Shifted(V (&x)[4]) { Shifted(x[0], x[1], x[2], x[3]); }
-  static HWY_INLINE void Shifted(V& x0, V& x1, V& x2, V& x3) {
+  static KAIROS_BUTTERFLY void Shifted(V (&x)[4]) { Shifted(x[0], x[1], x[2], x[3]); }
+  static KAIROS_BUTTERFLY void Shifted(V& x0, V& x1, V& x2, V& x3) {
     const V half = Splat(kSqrtHalf);
     const V t = hn::Mul(hn::Sub(x1, x3), half), u = hn::Mul(hn::Add(x1, x3), half), third = x2;
     x1 = hn::Sub(x0, t);
@@ -232,8 +238,8 @@ struct Butterfly<4> {
     x2 = hn::Sub(third, u);
     x3 = hn::Neg(hn::Add(third, u));
   }
-  static HWY_INLINE void InverseShifted(V (&x)[4]) { InverseShifted(x[0], x[1], x[2], x[3]); }
-  static HWY_INLINE void InverseShifted(V& x0, V& x1, V& x2, V& x3) {
+  static KAIROS_BUTTERFLY void InverseShifted(V (&x)[4]) { InverseShifted(x[0], x[1], x[2], x[3]); }
+  static KAIROS_BUTTERFLY void InverseShifted(V& x0, V& x1, V& x2, V& x3) {
     const V root = Splat(2 * kSqrtHalf);
     const V re = hn::Add(x0, x1), t = hn::Sub(x0, x1), im = hn::Sub(x2, x3), u = hn::Add(x2, x3);
     x0 = hn::Add(re, re);
@@ -246,7 +252,7 @@ struct Butterfly<4> {
 // Radix 8: a radix 4 butterfly on the even and one on the odd values, joined by roots of unity.
 template <>
 struct Butterfly<8> {
-  static HWY_INLINE void Real(V (&x)[8]) {
+  static KAIROS_BUTTERFLY void Real(V (&x)[8]) {
     V e0 = x[0], e1 = x[2], e2 = x[4], e3 = x[6], o0 = x[1], o1 = x[3], o2 = x[5], o3 = x[7];
     Butterfly<4>::Real(e0, e1, e2, e3);
     Butterfly<4>::Real(o0, o1, o2, o3);
@@ -261,7 +267,7 @@ struct Butterfly<8> {
     x[2] = e2;
     x[6] = hn::Neg(o2);
   }
-  static HWY_INLINE void InverseReal(V (&x)[8]) {
+  static KAIROS_BUTTERFLY void InverseReal(V (&x)[8]) {
     const V half = Splat(kSqrtHalf);
     V e0 = hn::Add(x[0], x[4]), o0 = hn::Sub(x[0], x[4]);
     V e1 = hn::Add(x[1], x[3]), e3 = hn::Sub(x[7], x[5]);
@@ -273,7 +279,7 @@ struct Butterfly<8> {
     x[0] = e0, x[2] = e1, x[4] = e2, x[6] = e3;
     x[1] = o0, x[3] = o1, x[5] = o2, x[7] = o3;
   }
-  static HWY_INLINE void Complex(V (&re)[8], V (&im)[8]) {
+  static KAIROS_BUTTERFLY void Complex(V (&re)[8], V (&im)[8]) {
     Butterfly<4>::Complex(re[0], im[0], re[2], im[2], re[4], im[4], re[6], im[6]);
     Butterfly<4>::Complex(re[1], im[1], re[3], im[3], re[5], im[5], re[7], im[7]);
     const V half = Splat(kSqrtHalf);
@@ -292,7 +298,7 @@ struct Butterfly<8> {
     re[3] = hn::Add(e3_re, o3_re), im[3] = hn::Sub(e3_im, o3_im);
     re[7] = hn::Sub(e3_re, o3_re), im[7] = hn::Add(e3_im, o3_im);
   }
-  static HWY_INLINE void Shifted(V (&x)[8]) {
+  static KAIROS_BUTTERFLY void Shifted(V (&x)[8]) {
     V e0 = x[0], e1 = x[2], e2 = x[4], e3 = x[6], o0 = x[1], o1 = x[3], o2 = x[5], o3 = x[7];
     Butterfly<4>::Shifted(e0, e1, e2, e3);
     Butterfly<4>::Shifted(o0, o1, o2, o3);
@@ -304,7 +310,7 @@ struct Butterfly<8> {
     x[1] = hn::Add(e1, o1), x[6] = hn::Add(e2, o2);
     x[2] = hn::Sub(e1, o1), x[5] = hn::Sub(o2, e2);
   }
-  static HWY_INLINE void InverseShifted(V (&x)[8]) {
+  static KAIROS_BUTTERFLY void InverseShifted(V (&x)[8]) {
     V e0 = hn::Add(x[0], x[3]), e3 = hn::Sub(x[7], x[4]), o0 = hn::Sub(x[0], x[3]), o3 = hn::Add(x[7], x[4]);
     V e1 = hn::Add(x[1], x[2]), e2 = hn::Sub(x[6], x[5]), o1 = hn::Sub(x[1], x[2]), o2 = hn::Add(x[6], x[5]);
     const V c = Splat(kCos16), s = Splat(kSin16);

@@ -117,6 +117,8 @@ void InverseStage(const DftStage& stage, Rows from, Rows to) {
   }
 }
 
+constexpr int64_t kMaxFusedRadix = 8;  // beyond, registers do not suffice
+
 // The last stage, the filter and the first inverse stage without leaving registers. A filter has
 //   Real(row, x)                    on DC and Nyquist
 //   Complex(re_row, im_row, re, im) on every other frequency, in the plan's final row order
@@ -184,7 +186,7 @@ template <int r>
 struct RunFilter {
   template <class Filter>
   static void Run(const DftStage& stage, Rows from, Rows to, Filter& filter) {
-    FilterStage<r>(stage, from, to, filter);
+    if constexpr (r <= kMaxFusedRadix) FilterStage<r>(stage, from, to, filter);
   }
 };
 
@@ -222,10 +224,10 @@ void FilterDft(const DftPlan& plan, Rows from, Rows tile, Rows to, float* scratc
   const size_t last = plan.stages.size() - 1;
   for (size_t i = 0; i < last; ++i) RunStage(plan.stages[i], i == 0 ? from : tile, tile, scratch);
   const Rows in = last == 0 ? from : tile, out = last == 0 ? to : tile;
-  if (const DftStage& stage = plan.stages[last]; !stage.large) {
+  if (const DftStage& stage = plan.stages[last]; stage.radix <= kMaxFusedRadix) {
     WithRadix<RunFilter>(stage.radix, stage, in, out, filter);
   } else {
-    ForwardLarge(stage, in, tile, scratch);
+    RunStage(stage, in, tile, scratch);
     for (const DftBin& bin : plan.bins) {
       V re = tile.Get(bin.re);
       if (bin.im < 0) {
@@ -237,7 +239,7 @@ void FilterDft(const DftPlan& plan, Rows from, Rows tile, Rows to, float* scratc
       tile.Put(bin.re, re);
       tile.Put(bin.im, im);
     }
-    InverseLarge(stage, tile, out, scratch);
+    RunInverseStage(stage, tile, out, scratch);
   }
   for (size_t i = last; i-- > 0;) RunInverseStage(plan.stages[i], tile, i == 0 ? to : tile, scratch);
 }

@@ -425,8 +425,8 @@ struct GradientProduct {
 
 // A unit of work is a group of neighbouring blocks of one item, which share cache lines; the tail is the last
 // group. Units are ordered by group, then item. A chunk's share of a group sums a few units in float and
-// those sums in double, in slot group + chunk: no two shares have the same slot, as along the units one of the two
-// always grows. The slots of a group are then added in order, so equal teams give equal bits.
+// those sums in double, in slot group + chunk: no two shares have the same slot, as along the units one of
+// the two always grows. The slots of a group are then added in order, so equal teams give equal bits.
 class FrequencyFilterBackward final : public FrequencyKernel {
  public:
   static constexpr int64_t kGroup = 4;   // blocks

@@ -61,6 +61,7 @@ void SoftmaxBackwardRow(const float* y, const float* dy, float* dx, int64_t coun
 void RunSoftmax(const RunContext& context) noexcept {
   const TensorView &x = context.inputs[0], &y = context.outputs[0];
   const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
+  if (count == 0) return;  // however many empty rows there are
   context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int) HWY_ATTR {
     for (int64_t row = begin; row < end; ++row)
       SoftmaxRow(x.As<float>() + row * count, y.As<float>() + row * count, count);
@@ -70,6 +71,7 @@ void RunSoftmax(const RunContext& context) noexcept {
 void RunSoftmaxBackward(const RunContext& context) noexcept {
   const TensorView &y = context.inputs[0], &dy = context.inputs[1], &dx = context.outputs[0];
   const int64_t rows = y.shape.Product(0, y.shape.rank - 1), count = y.shape.Last();
+  if (count == 0) return;  // however many empty rows there are
   context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int) HWY_ATTR {
     for (int64_t row = begin; row < end; ++row)
       SoftmaxBackwardRow(y.As<float>() + row * count, dy.As<float>() + row * count,

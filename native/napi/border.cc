@@ -37,8 +37,10 @@ std::string ShortNumber(double number) {
 
 }  // namespace
 
-void Refuse(ErrorCode code, std::string op, std::string argument, std::string expected, std::string got, std::string hint) {
-  throw Refusal{{code, std::move(op), std::move(argument), std::move(expected), std::move(got), std::move(hint)}};
+void Refuse(ErrorCode code, std::string op, std::string argument, std::string expected, std::string got,
+            std::string hint) {
+  throw Refusal{
+      {code, std::move(op), std::move(argument), std::move(expected), std::move(got), std::move(hint)}};
 }
 
 void ThrowIfError(const Status& status) {
@@ -47,7 +49,8 @@ void ThrowIfError(const Status& status) {
 
 Napi::Error ToJs(Napi::Env env, const Error& error) {
   // The class of lib/core/errors makes the sentence; this one is for whoever calls the addon bare.
-  Napi::Error js = Napi::Error::New(env, error.op + ": " + error.argument + ": expected " + error.expected + ", got " + error.got);
+  Napi::Error js = Napi::Error::New(
+      env, error.op + ": " + error.argument + ": expected " + error.expected + ", got " + error.got);
   const std::pair<const char*, const std::string&> fields[] = {
       {"op", error.op},   {"argument", error.argument}, {"expected", error.expected},
       {"got", error.got}, {"hint", error.hint},         {"source", error.source}};
@@ -86,9 +89,10 @@ std::string Describe(Napi::Value value) {
   }
   if (UnwrapHandle(value)) return "a handle of another kind";
   if (value.IsTypedArray()) {
-    constexpr const char* kNames[] = {"an Int8Array", "a Uint8Array", "a Uint8ClampedArray", "an Int16Array",
-                                      "a Uint16Array", "an Int32Array", "a Uint32Array", "a Float32Array",
-                                      "a Float64Array", "a BigInt64Array", "a BigUint64Array"};
+    constexpr const char* kNames[] = {"an Int8Array",    "a Uint8Array",    "a Uint8ClampedArray",
+                                      "an Int16Array",   "a Uint16Array",   "an Int32Array",
+                                      "a Uint32Array",   "a Float32Array",  "a Float64Array",
+                                      "a BigInt64Array", "a BigUint64Array"};
     const size_t type = value.As<Napi::TypedArray>().TypedArrayType();
     return type < std::size(kNames) ? kNames[type] : "a typed array";
   }
@@ -96,7 +100,8 @@ std::string Describe(Napi::Value value) {
 }
 
 Napi::Object ReadObject(const Place& place, Napi::Value value) {
-  if (value.Type() != napi_object) Refuse(ErrorCode::kArgument, place.op, place.argument, "an object", Describe(value));
+  if (value.Type() != napi_object)
+    Refuse(ErrorCode::kArgument, place.op, place.argument, "an object", Describe(value));
   return value.As<Napi::Object>();
 }
 
@@ -112,7 +117,8 @@ std::string ReadString(const Place& place, Napi::Value value) {
 
 bool ReadOptionalBool(const Place& place, Napi::Value value) {
   if (value.IsUndefined()) return false;
-  if (!value.IsBoolean()) Refuse(ErrorCode::kArgument, place.op, place.argument, "true or false", Describe(value));
+  if (!value.IsBoolean())
+    Refuse(ErrorCode::kArgument, place.op, place.argument, "true or false", Describe(value));
   return value.As<Napi::Boolean>();
 }
 
@@ -124,7 +130,8 @@ double ReadNumber(const Place& place, Napi::Value value) {
 // N-API's own integers wrap and truncate without a word, so every number comes as a double first.
 int64_t ReadInteger(const Place& place, Napi::Value value, int64_t least, int64_t most) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most) && number == std::floor(number)))
+  if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most) &&
+        number == std::floor(number)))
     Refuse(ErrorCode::kArgument, place.op, place.argument,
            "an integer from " + std::to_string(least) + " to " + std::to_string(most), Describe(value));
   return static_cast<int64_t>(number);
@@ -150,30 +157,34 @@ std::vector<std::string> OwnKeys(const Place& place, Napi::Object object) {
 }
 
 ArrayBytes ReadTypedArray(const Place& place, Napi::Value value, DType dtype) {
-  if (!value.IsTypedArray()) Refuse(ErrorCode::kArgument, place.op, place.argument, ArrayNameOf(dtype), Describe(value));
+  if (!value.IsTypedArray())
+    Refuse(ErrorCode::kArgument, place.op, place.argument, ArrayNameOf(dtype), Describe(value));
   napi_typedarray_type type;
   size_t count = 0;
   void* data = nullptr;
   napi_value buffer;
   if (napi_get_typedarray_info(value.Env(), value, &type, &count, &data, &buffer, nullptr) != napi_ok)
     throw Napi::Error::New(value.Env());
-  if (type != ArrayTypeOf(dtype)) Refuse(ErrorCode::kDtype, place.op, place.argument, ArrayNameOf(dtype), Describe(value));
+  if (type != ArrayTypeOf(dtype))
+    Refuse(ErrorCode::kDtype, place.op, place.argument, ArrayNameOf(dtype), Describe(value));
   bool plain = false, detached = false;
   napi_is_arraybuffer(value.Env(), buffer, &plain);
   if (!plain)
-    Refuse(ErrorCode::kArgument, place.op, place.argument, "an array over an ArrayBuffer", "one over a SharedArrayBuffer",
-           "Another thread could change it while it is read. Pass a copy.");
+    Refuse(ErrorCode::kArgument, place.op, place.argument, "an array over an ArrayBuffer",
+           "one over a SharedArrayBuffer", "Another thread could change it while it is read. Pass a copy.");
   napi_is_detached_arraybuffer(value.Env(), buffer, &detached);
   if (detached)
-    Refuse(ErrorCode::kDetached, place.op, place.argument, "an array that is still attached", "a detached one",
-           "It was transferred, or given to an earlier run.");
+    Refuse(ErrorCode::kDetached, place.op, place.argument, "an array that is still attached",
+           "a detached one", "It was transferred, or given to an earlier run.");
   return {static_cast<const std::byte*>(data), count, count * SizeOf(dtype)};
 }
 
-std::shared_ptr<Block> CopyTypedArray(const Place& place, Napi::Value value, DType dtype, size_t expected_count) {
+std::shared_ptr<Block> CopyTypedArray(const Place& place, Napi::Value value, DType dtype,
+                                      size_t expected_count) {
   const ArrayBytes array = ReadTypedArray(place, value, dtype);
   if (array.count != expected_count)
-    Refuse(ErrorCode::kShape, place.op, place.argument, std::to_string(expected_count) + " elements", std::to_string(array.count));
+    Refuse(ErrorCode::kShape, place.op, place.argument, std::to_string(expected_count) + " elements",
+           std::to_string(array.count));
   std::shared_ptr<Block> block = Block::Allocate(array.bytes);
   if (!block) throw std::bad_alloc();
   if (array.bytes > 0) std::memcpy(block->data(), array.data, array.bytes);
@@ -184,9 +195,12 @@ std::shared_ptr<Block> CopyTypedArray(const Place& place, Napi::Value value, DTy
 
 Napi::Value ToExternalBuffer(Napi::Env env, size_t bytes, const std::shared_ptr<Block>& memory) {
   auto owner = std::make_unique<std::shared_ptr<Block>>(memory);
-  const auto finalize = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Block>*>(hint); };
+  const auto finalize = [](napi_env, void*, void* hint) {
+    delete static_cast<std::shared_ptr<Block>*>(hint);
+  };
   napi_value buffer;
-  const napi_status status = napi_create_external_arraybuffer(env, memory->data(), bytes, finalize, owner.get(), &buffer);
+  const napi_status status =
+      napi_create_external_arraybuffer(env, memory->data(), bytes, finalize, owner.get(), &buffer);
   if (status == napi_no_external_buffers_allowed) return {};
   owner.release();  // also on failure the finalizer has run or will
   if (status != napi_ok) throw Napi::Error::New(env);
@@ -203,18 +217,21 @@ Napi::Value ToTypedArray(Napi::Env env, DType dtype, size_t count, const std::sh
     buffer = copy;
   }
   napi_value array;
-  if (napi_create_typedarray(env, ArrayTypeOf(dtype), count, buffer, 0, &array) != napi_ok) throw Napi::Error::New(env);
+  if (napi_create_typedarray(env, ArrayTypeOf(dtype), count, buffer, 0, &array) != napi_ok)
+    throw Napi::Error::New(env);
   return {env, array};
 }
 
 Napi::Array ToJs(Napi::Env env, const Shape& shape) {
   Napi::Array array = Napi::Array::New(env, shape.rank);
-  for (int axis = 0; axis < shape.rank; ++axis) array.Set(axis, Napi::Number::New(env, static_cast<double>(shape[axis])));
+  for (int axis = 0; axis < shape.rank; ++axis)
+    array.Set(axis, Napi::Number::New(env, static_cast<double>(shape[axis])));
   return array;
 }
 
 void Define(Napi::Object object, const std::string& name, Napi::Value value) {
-  object.DefineProperty(Napi::PropertyDescriptor::Value(Napi::String::New(object.Env(), name), value, napi_default_jsproperty));
+  object.DefineProperty(
+      Napi::PropertyDescriptor::Value(Napi::String::New(object.Env(), name), value, napi_default_jsproperty));
 }
 
 void Handle::Report(int64_t bytes) {
@@ -247,10 +264,13 @@ Handle* UnwrapHandle(Napi::Value value) {
   return napi_unwrap(value.Env(), value, &data) == napi_ok ? static_cast<Handle*>(data) : nullptr;
 }
 
-const std::shared_ptr<void>& RequireHandle(const Place& place, Napi::Value value, HandleKind kind, const char* name) {
+const std::shared_ptr<void>& RequireHandle(const Place& place, Napi::Value value, HandleKind kind,
+                                           const char* name) {
   const Handle* handle = UnwrapHandle(value);
-  if (!handle || handle->kind() != kind) Refuse(ErrorCode::kArgument, place.op, place.argument, name, Describe(value));
-  if (!handle->object()) Refuse(ErrorCode::kDisposed, place.op, place.argument, "a live object", "one that was disposed");
+  if (!handle || handle->kind() != kind)
+    Refuse(ErrorCode::kArgument, place.op, place.argument, name, Describe(value));
+  if (!handle->object())
+    Refuse(ErrorCode::kDisposed, place.op, place.argument, "a live object", "one that was disposed");
   return handle->object();
 }
 

@@ -1,5 +1,5 @@
-// The border's vocabulary: refusals that become JavaScript errors, checked readers of JavaScript values, handles.
-// Everything here belongs to the JS thread. There is no arithmetic.
+// The border's vocabulary: refusals that become JavaScript errors, checked readers of JavaScript values,
+// handles. Everything here belongs to the JS thread. There is no arithmetic.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ struct Refusal {
   Error error;
 };
 
-[[noreturn]] void Refuse(ErrorCode code, std::string op, std::string argument, std::string expected, std::string got,
-                         std::string hint = "");
+[[noreturn]] void Refuse(ErrorCode code, std::string op, std::string argument, std::string expected,
+                         std::string got, std::string hint = "");
 void ThrowIfError(const Status& status);
 
 // An Error with `code`, `op`, `argument`, `expected`, `got`, `hint` and `source` properties.
@@ -58,7 +58,9 @@ struct Place {
   std::string op;
   std::string argument;
 
-  Place In(std::string_view name) const { return {op, argument.empty() ? std::string(name) : argument + "." + std::string(name)}; }
+  Place In(std::string_view name) const {
+    return {op, argument.empty() ? std::string(name) : argument + "." + std::string(name)};
+  }
 };
 
 std::string Describe(Napi::Value value);  // "null", "a string", "Float32Array"
@@ -78,12 +80,13 @@ struct ArrayBytes {
   size_t bytes;
 };
 ArrayBytes ReadTypedArray(const Place& place, Napi::Value value, DType dtype);
-std::shared_ptr<Block> CopyTypedArray(const Place& place, Napi::Value value, DType dtype, size_t expected_count);
+std::shared_ptr<Block> CopyTypedArray(const Place& place, Napi::Value value, DType dtype,
+                                      size_t expected_count);
 
 // ---- Results ----
 
-// Hands native memory out: large blocks as external ArrayBuffers, small ones and where external ones are forbidden as
-// copies. The ArrayBuffer keeps the block alive.
+// Hands native memory out: large blocks as external ArrayBuffers, small ones and where external ones are
+// forbidden as copies. The ArrayBuffer keeps the block alive.
 Napi::Value ToTypedArray(Napi::Env env, DType dtype, size_t count, const std::shared_ptr<Block>& memory);
 // nullptr value where external buffers are forbidden.
 Napi::Value ToExternalBuffer(Napi::Env env, size_t bytes, const std::shared_ptr<Block>& memory);
@@ -100,7 +103,8 @@ struct HandleTraits;  // kKind, kName
 
 class Handle {
  public:
-  Handle(Napi::Env env, HandleKind kind, std::shared_ptr<void> object) : env_(env), kind_(kind), object_(std::move(object)) {}
+  Handle(Napi::Env env, HandleKind kind, std::shared_ptr<void> object)
+      : env_(env), kind_(kind), object_(std::move(object)) {}
   ~Handle() { Drop(); }
   HandleKind kind() const { return kind_; }
   const std::shared_ptr<void>& object() const { return object_; }
@@ -118,7 +122,8 @@ class Handle {
 Napi::Object WrapHandle(Napi::Env env, HandleKind kind, std::shared_ptr<void> object, int64_t bytes);
 // nullptr for anything but a handle of ours.
 Handle* UnwrapHandle(Napi::Value value);
-const std::shared_ptr<void>& RequireHandle(const Place& place, Napi::Value value, HandleKind kind, const char* name);
+const std::shared_ptr<void>& RequireHandle(const Place& place, Napi::Value value, HandleKind kind,
+                                           const char* name);
 
 template <typename T>
 Napi::Object MakeHandle(std::shared_ptr<T> object, Napi::Env env, int64_t bytes = 0) {
@@ -126,7 +131,8 @@ Napi::Object MakeHandle(std::shared_ptr<T> object, Napi::Env env, int64_t bytes 
 }
 template <typename T>
 std::shared_ptr<T> ReadHandle(const Place& place, Napi::Value value) {
-  return std::static_pointer_cast<T>(RequireHandle(place, value, HandleTraits<T>::kKind, HandleTraits<T>::kName));
+  return std::static_pointer_cast<T>(
+      RequireHandle(place, value, HandleTraits<T>::kKind, HandleTraits<T>::kName));
 }
 
 }  // namespace kairos::border

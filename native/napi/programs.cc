@@ -19,7 +19,8 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
   const Place place{"createExecutor", ""};
   const Napi::Object options = ReadObject(place.In("options"), info[0]);
   Machine machine;
-  machine.threads = static_cast<int>(ReadInteger(place.In("threads"), options.Get("threads"), 1, kMostThreads));
+  machine.threads =
+      static_cast<int>(ReadInteger(place.In("threads"), options.Get("threads"), 1, kMostThreads));
 
   std::vector<CpuVariant> variants;
   ThrowIfError(CpuVariants(&variants));
@@ -32,12 +33,17 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
     machine.variant = candidate;
     found = true;
   }
-  if (!found) Refuse(ErrorCode::kUnsupported, place.op, "variant", "one of " + known + " on this machine", Quote(variant));
+  if (!found)
+    Refuse(ErrorCode::kUnsupported, place.op, "variant", "one of " + known + " on this machine",
+           Quote(variant));
 
   const std::string matmul = ReadString(place.In("matmul"), options.Get("matmul"));
-  if (matmul == "own") machine.matmul = MatmulChoice::kOwn;
-  else if (matmul == "onednn") machine.matmul = MatmulChoice::kOneDnn;
-  else if (matmul != "auto") Refuse(ErrorCode::kArgument, place.op, "matmul", "own, onednn or auto", Quote(matmul));
+  if (matmul == "own")
+    machine.matmul = MatmulChoice::kOwn;
+  else if (matmul == "onednn")
+    machine.matmul = MatmulChoice::kOneDnn;
+  else if (matmul != "auto")
+    Refuse(ErrorCode::kArgument, place.op, "matmul", "own, onednn or auto", Quote(matmul));
   return MakeHandle(ExecutorCell::Create(info.Env(), machine), info.Env());
 }
 
@@ -95,7 +101,8 @@ Napi::Object DescribeTensor(Napi::Env env, const std::string& name, const Buffer
 Napi::Value DescribeProgram(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto program = ReadHandle<Program>({"describeProgram", "program"}, info[0]);
-  Napi::Array symbols = Napi::Array::New(env), inputs = Napi::Array::New(env), outputs = Napi::Array::New(env);
+  Napi::Array symbols = Napi::Array::New(env), inputs = Napi::Array::New(env),
+              outputs = Napi::Array::New(env);
   Napi::Array stores = Napi::Array::New(env), steps = Napi::Array::New(env);
   for (const std::string& symbol : program->symbols) symbols.Set(symbols.Length(), symbol);
   for (const std::string& store : program->stores) stores.Set(stores.Length(), store);
@@ -122,8 +129,8 @@ Napi::Value DescribeProgram(const Napi::CallbackInfo& info) {
 
 class BindJob final : public PromiseJob {
  public:
-  BindJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred, std::shared_ptr<const Program> program,
-          std::vector<int64_t> capacities, BindOptions options)
+  BindJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred,
+          std::shared_ptr<const Program> program, std::vector<int64_t> capacities, BindOptions options)
       : PromiseJob(std::move(cell), deferred),
         program_(std::move(program)),
         capacities_(std::move(capacities)),
@@ -133,7 +140,8 @@ class BindJob final : public PromiseJob {
   }
   Napi::Value Result(Napi::Env env) override {
     const size_t bytes = executable_->arena_bytes() + executable_->scratch_bytes();
-    return MakeHandle(std::make_shared<BoundExecutable>(BoundExecutable{executable_, cell()}), env, static_cast<int64_t>(bytes));
+    return MakeHandle(std::make_shared<BoundExecutable>(BoundExecutable{executable_, cell()}), env,
+                      static_cast<int64_t>(bytes));
   }
 
  private:
@@ -173,7 +181,8 @@ Napi::Value Dispose(const Napi::CallbackInfo& info) {
   Handle* handle = UnwrapHandle(info[0]);
   if (!handle) Refuse(ErrorCode::kArgument, "dispose", "handle", "a handle", Describe(info[0]));
   if (handle->kind() == HandleKind::kExecutor)
-    Refuse(ErrorCode::kArgument, "dispose", "handle", "a program, executable, store or staging ring", "an executor", "Close it.");
+    Refuse(ErrorCode::kArgument, "dispose", "handle", "a program, executable, store or staging ring",
+           "an executor", "Close it.");
   handle->Drop();  // jobs in flight keep what they use
   return info.Env().Undefined();
 }
@@ -190,7 +199,8 @@ std::vector<int64_t> ReadCounts(const Place& place, Napi::Value value, const Pro
     counts[found - program.symbols.begin()] = ReadInteger(place.In(name), object.Get(name), 0, most);
   }
   for (size_t i = 0; i < counts.size(); ++i)
-    if (counts[i] < 0) Refuse(ErrorCode::kMissing, place.op, place.In(program.symbols[i]).argument, "a count", "none");
+    if (counts[i] < 0)
+      Refuse(ErrorCode::kMissing, place.op, place.In(program.symbols[i]).argument, "a count", "none");
   return counts;
 }
 

@@ -12,8 +12,8 @@ std::shared_ptr<ExecutorCell> ExecutorCell::Create(Napi::Env env, Machine machin
     const std::shared_ptr<ExecutorCell> cell = job->cell();
     cell->Settle(std::move(job), live_env);
   };
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "kairos"), 0, 1, nullptr, nullptr,
-                                      nullptr, settle, &cell->settle_) != napi_ok)
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "kairos"), 0, 1, nullptr,
+                                      nullptr, nullptr, settle, &cell->settle_) != napi_ok)
     throw Napi::Error::New(env);
   napi_unref_threadsafe_function(env, cell->settle_);
   // After the function above: hooks run in reverse, so the threads are gone before the function is.
@@ -24,7 +24,8 @@ std::shared_ptr<ExecutorCell> ExecutorCell::Create(Napi::Env env, Machine machin
     napi_call_threadsafe_function(settle, job.release(), napi_tsfn_nonblocking);
   });
   if (!cell->executor_)
-    Refuse(ErrorCode::kUnsupported, "createExecutor", "threads", "a number that the system grants", std::to_string(machine.threads));
+    Refuse(ErrorCode::kUnsupported, "createExecutor", "threads", "a number that the system grants",
+           std::to_string(machine.threads));
   return cell;
 }
 

@@ -3,8 +3,8 @@
 //   JS thread            lead thread of the executor        JS thread
 //   read arguments  -->  Compute (no JavaScript)  -->  Result, settle, delete
 //
-// Jobs and executors are created and destroyed on the JS thread. When the environment ends first, its cleanup hook
-// stops the executor, and jobs are deleted without touching JavaScript; their promises never settle.
+// Jobs and executors are created and destroyed on the JS thread. When the environment ends first, its cleanup
+// hook stops the executor, and jobs are deleted without touching JavaScript; their promises never settle.
 #pragma once
 
 #include <memory>

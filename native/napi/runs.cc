@@ -39,14 +39,16 @@ struct RunArguments {
 
 Feed CopyNumber(const Place& place, Napi::Value value, const Buffer& buffer) {
   if (!buffer.dims.empty())
-    Refuse(ErrorCode::kShape, place.op, place.argument, "an array, since its rank is " + std::to_string(buffer.dims.size()), Describe(value));
+    Refuse(ErrorCode::kShape, place.op, place.argument,
+           "an array, since its rank is " + std::to_string(buffer.dims.size()), Describe(value));
   Feed feed{Block::Allocate(SizeOf(buffer.dtype)), 1, false};
   if (!feed.memory) throw std::bad_alloc();
   if (buffer.dtype == DType::kFloat32) {
     const auto number = static_cast<float>(ReadNumber(place, value));
     std::memcpy(feed.memory->data(), &number, sizeof(number));
   } else if (buffer.dtype == DType::kInt32) {
-    const auto number = static_cast<int32_t>(ReadInteger(place, value, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
+    const auto number = static_cast<int32_t>(
+        ReadInteger(place, value, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
     std::memcpy(feed.memory->data(), &number, sizeof(number));
   } else {
     feed.memory->data()[0] = static_cast<std::byte>(ReadInteger(place, value, 0, 1));
@@ -55,7 +57,8 @@ Feed CopyNumber(const Place& place, Napi::Value value, const Buffer& buffer) {
 }
 
 // With `poison` the copy is as long as the capacity, so that whoever reads beyond the count reads NaN.
-Feed CopyFeed(const Place& place, Napi::Value value, const Buffer& buffer, const Executable& executable, size_t input) {
+Feed CopyFeed(const Place& place, Napi::Value value, const Buffer& buffer, const Executable& executable,
+              size_t input) {
   if (value.IsNumber()) return CopyNumber(place, value, buffer);
   const ArrayBytes array = ReadTypedArray(place, value, buffer.dtype);
   size_t bytes = array.bytes;
@@ -71,47 +74,58 @@ std::unique_ptr<TakenSlot> TakeSlot(const Place& place, Napi::Value value) {
   if (value.IsUndefined()) return nullptr;
   const Napi::Object leased = ReadObject(place, value);
   auto staging = ReadHandle<StagingCell>(place.In("staging"), leased.Get("staging"));
-  const auto slot = static_cast<size_t>(ReadInteger(place.In("slot"), leased.Get("slot"), 0, static_cast<int64_t>(staging->slots()) - 1));
+  const auto slot = static_cast<size_t>(
+      ReadInteger(place.In("slot"), leased.Get("slot"), 0, static_cast<int64_t>(staging->slots()) - 1));
   staging->TakeBack(place, slot);
   return std::make_unique<TakenSlot>(std::move(staging), slot);
 }
 
 // Entries of the ring that the program has no input for are left alone: a ring may serve several programs.
-void FeedFromSlot(const Place& place, const TakenSlot& taken, const Program& program, std::vector<Feed>* feeds) {
+void FeedFromSlot(const Place& place, const TakenSlot& taken, const Program& program,
+                  std::vector<Feed>* feeds) {
   const std::vector<StagingEntry>& entries = taken.staging().entries();
   for (size_t i = 0; i < entries.size(); ++i) {
     const int input = program.FindInput(entries[i].name);
     if (input < 0) continue;
     const Buffer& buffer = program.buffers[program.inputs[input]];
     if (buffer.dtype != entries[i].dtype)
-      Refuse(ErrorCode::kDtype, place.op, place.In(entries[i].name).argument, NameOf(buffer.dtype), NameOf(entries[i].dtype));
+      Refuse(ErrorCode::kDtype, place.op, place.In(entries[i].name).argument, NameOf(buffer.dtype),
+             NameOf(entries[i].dtype));
     (*feeds)[input] = {taken.slot().blocks[i], entries[i].capacity, true};
   }
 }
 
-std::vector<Feed> ReadFeeds(const Place& place, Napi::Value value, const Executable& executable, const TakenSlot* taken) {
+std::vector<Feed> ReadFeeds(const Place& place, Napi::Value value, const Executable& executable,
+                            const TakenSlot* taken) {
   const Program& program = executable.program();
   std::vector<Feed> feeds(program.inputs.size());
   if (taken) FeedFromSlot({place.op, "leased"}, *taken, program, &feeds);
   const Napi::Object object = ReadObject(place, value);
   for (const std::string& name : OwnKeys(place, object)) {
     const int input = program.FindInput(name);
-    if (input < 0) Refuse(ErrorCode::kUnknownName, place.op, place.argument, "inputs of the program", Quote(name));
+    if (input < 0)
+      Refuse(ErrorCode::kUnknownName, place.op, place.argument, "inputs of the program", Quote(name));
     if (feeds[input].memory)
-      Refuse(ErrorCode::kDuplicate, place.op, place.In(name).argument, "one source", "a feed and a leased buffer");
-    feeds[input] = CopyFeed(place.In(name), object.Get(name), program.buffers[program.inputs[input]], executable, input);
+      Refuse(ErrorCode::kDuplicate, place.op, place.In(name).argument, "one source",
+             "a feed and a leased buffer");
+    feeds[input] =
+        CopyFeed(place.In(name), object.Get(name), program.buffers[program.inputs[input]], executable, input);
   }
   for (size_t i = 0; i < feeds.size(); ++i)
-    if (!feeds[i].memory) Refuse(ErrorCode::kMissing, place.op, place.In(program.buffers[program.inputs[i]].name).argument, "a feed", "none");
+    if (!feeds[i].memory)
+      Refuse(ErrorCode::kMissing, place.op, place.In(program.buffers[program.inputs[i]].name).argument,
+             "a feed", "none");
   return feeds;
 }
 
-std::vector<std::shared_ptr<Store>> ReadStores(const Place& place, Napi::Value value, const Program& program) {
+std::vector<std::shared_ptr<Store>> ReadStores(const Place& place, Napi::Value value,
+                                               const Program& program) {
   const Napi::Array list = ReadArray(place, value);
   if (list.Length() != program.stores.size()) {
     std::string names;
     for (const std::string& name : program.stores) names += (names.empty() ? "" : ", ") + name;
-    Refuse(ErrorCode::kArgument, place.op, place.argument, std::to_string(program.stores.size()) + " stores (" + names + ")", std::to_string(list.Length()));
+    Refuse(ErrorCode::kArgument, place.op, place.argument,
+           std::to_string(program.stores.size()) + " stores (" + names + ")", std::to_string(list.Length()));
   }
   std::vector<std::shared_ptr<Store>> stores;
   for (uint32_t i = 0; i < list.Length(); ++i) {
@@ -127,7 +141,8 @@ std::vector<bool> ReadRequireFinite(const Place& place, Napi::Value value, const
   const Napi::Array list = ReadArray(place, value);
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const std::string name = ReadString(place, list.Get(i));
-    const auto found = std::find_if(program.outputs.begin(), program.outputs.end(), [&](const auto& output) { return output.name == name; });
+    const auto found = std::find_if(program.outputs.begin(), program.outputs.end(),
+                                    [&](const auto& output) { return output.name == name; });
     if (found == program.outputs.end())
       Refuse(ErrorCode::kUnknownName, place.op, place.argument, "outputs of the program", Quote(name));
     finite[found - program.outputs.begin()] = true;
@@ -141,7 +156,8 @@ RunArguments ReadRun(const Napi::CallbackInfo& info, const std::shared_ptr<Execu
   RunArguments arguments;
   arguments.bound = ReadHandle<BoundExecutable>(place.In("executable"), info[1]);
   if (arguments.bound->executor != cell)
-    Refuse(ErrorCode::kArgument, place.op, "executable", "one that this executor bound", "another executor's");
+    Refuse(ErrorCode::kArgument, place.op, "executable", "one that this executor bound",
+           "another executor's");
   const Napi::Object object = ReadObject(place.In("request"), info[2]);
   const Executable& executable = *arguments.bound->executable;
   const Program& program = executable.program();
@@ -160,7 +176,8 @@ Napi::Value ResultToJs(Napi::Env env, const Program& program, const RunResult& r
   for (size_t i = 0; i < result.outputs.size(); ++i) {
     const OutputTensor& output = result.outputs[i];
     Napi::Object tensor = Napi::Object::New(env);
-    tensor.Set("data", ToTypedArray(env, output.spec.dtype, static_cast<size_t>(output.spec.shape.Count()), output.memory));
+    tensor.Set("data", ToTypedArray(env, output.spec.dtype, static_cast<size_t>(output.spec.shape.Count()),
+                                    output.memory));
     tensor.Set("shape", ToJs(env, output.spec.shape));
     Define(outputs, program.outputs[i].name, tensor);
   }
@@ -180,9 +197,12 @@ class RunJob final : public PromiseJob {
   RunJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred, RunArguments arguments)
       : PromiseJob(std::move(cell), deferred), arguments_(std::move(arguments)) {}
   Status Compute(Executor& executor) override {
-    return arguments_.bound->executable->Run(arguments_.request, executor.team(), executor.stopping(), &result_);
+    return arguments_.bound->executable->Run(arguments_.request, executor.team(), executor.stopping(),
+                                             &result_);
   }
-  Napi::Value Result(Napi::Env env) override { return ResultToJs(env, arguments_.bound->executable->program(), result_); }
+  Napi::Value Result(Napi::Env env) override {
+    return ResultToJs(env, arguments_.bound->executable->program(), result_);
+  }
 
  private:
   const RunArguments arguments_;
@@ -201,7 +221,8 @@ Napi::Value RunBlocking(const Napi::CallbackInfo& info) {
   RunResult result;
   {
     std::lock_guard lock(executor.busy());
-    ThrowIfError(arguments.bound->executable->Run(arguments.request, executor.team(), executor.stopping(), &result));
+    ThrowIfError(
+        arguments.bound->executable->Run(arguments.request, executor.team(), executor.stopping(), &result));
   }
   return ResultToJs(info.Env(), arguments.bound->executable->program(), result);
 }

@@ -24,7 +24,8 @@ Napi::Value CreateStaging(const Napi::CallbackInfo& info) {
     entry.dtype = ReadDType(at.In("dtype"), object.Get("dtype"));
     entry.capacity = ReadInteger(at.In("capacity"), object.Get("capacity"), 0, kMostElements);
     for (const StagingEntry& other : entries)
-      if (other.name == entry.name) Refuse(ErrorCode::kDuplicate, at.op, at.argument, "a name used once", Quote(entry.name) + " again");
+      if (other.name == entry.name)
+        Refuse(ErrorCode::kDuplicate, at.op, at.argument, "a name used once", Quote(entry.name) + " again");
     entries.push_back(std::move(entry));
   }
   std::shared_ptr<Staging> staging = Staging::Create(std::move(entries), static_cast<size_t>(slots));
@@ -49,7 +50,8 @@ Napi::Value AcquireStaging(const Napi::CallbackInfo& info) {
 Napi::Value ReleaseStaging(const Napi::CallbackInfo& info) {
   const Place place{"releaseStaging", ""};
   const auto cell = ReadHandle<StagingCell>(place.In("staging"), info[0]);
-  const auto slot = static_cast<size_t>(ReadInteger(place.In("slot"), info[1], 0, static_cast<int64_t>(cell->slots()) - 1));
+  const auto slot =
+      static_cast<size_t>(ReadInteger(place.In("slot"), info[1], 0, static_cast<int64_t>(cell->slots()) - 1));
   cell->TakeBack(place.In("slot"), slot);
   cell->Free(slot);
   return info.Env().Undefined();
@@ -82,7 +84,8 @@ int StagingCell::Acquire(Napi::Env env, std::vector<Napi::Value>* buffers) {
 void StagingCell::TakeBack(const Place& place, size_t index) {
   StagingSlot& slot = staging_->slots()[index];
   if (slot.state != StagingSlot::State::kLeased)
-    Refuse(ErrorCode::kDetached, place.op, place.argument, "a slot that is leased", "slot " + std::to_string(index) + ", which was given back");
+    Refuse(ErrorCode::kDetached, place.op, place.argument, "a slot that is leased",
+           "slot " + std::to_string(index) + ", which was given back");
   Lease& lease = leases_[index];
   int lost = -1;
   for (size_t i = 0; i < lease.buffers.size(); ++i) {
@@ -101,7 +104,8 @@ void StagingCell::TakeBack(const Place& place, size_t index) {
   // Someone transferred a buffer and may still write to it: this memory is theirs now.
   slot.state = StagingSlot::State::kFree;
   if (!staging_->Renew(&slot)) throw std::bad_alloc();
-  Refuse(ErrorCode::kDetached, place.op, place.argument + "." + entries()[lost].name, "a buffer that is still attached", "a detached one",
+  Refuse(ErrorCode::kDetached, place.op, place.argument + "." + entries()[lost].name,
+         "a buffer that is still attached", "a detached one",
          "Fill the leased buffers in place and hand them to run; do not transfer them.");
 }
 

@@ -20,8 +20,8 @@ class StagingCell {
 
   // Leases a free slot and makes its buffers; -1 when none is free.
   int Acquire(Napi::Env env, std::vector<Napi::Value>* buffers);
-  // Detaches a leased slot's buffers, so that native code alone reaches its memory. The slot is free again if this
-  // refuses; otherwise the caller frees it.
+  // Detaches a leased slot's buffers, so that native code alone reaches its memory. The slot is free again if
+  // this refuses; otherwise the caller frees it.
   void TakeBack(const Place& place, size_t slot);
   void Free(size_t slot) { staging_->slots()[slot].state = StagingSlot::State::kFree; }
 

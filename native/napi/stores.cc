@@ -16,7 +16,8 @@ constexpr int64_t kMostSize = int64_t{1} << 53;
 Shape ReadShape(const Place& place, Napi::Value value) {
   const Napi::Array list = ReadArray(place, value);
   if (list.Length() > kMaxRank)
-    Refuse(ErrorCode::kShape, place.op, place.argument, "at most " + std::to_string(kMaxRank) + " axes", std::to_string(list.Length()));
+    Refuse(ErrorCode::kShape, place.op, place.argument, "at most " + std::to_string(kMaxRank) + " axes",
+           std::to_string(list.Length()));
   Shape shape;
   for (uint32_t axis = 0; axis < list.Length(); ++axis)
     shape.dims[shape.rank++] = ReadInteger(place.In(std::to_string(axis)), list.Get(axis), 0, kMostSize);
@@ -45,8 +46,9 @@ Napi::Value CreateStore(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < data.size(); ++i) {
     const StoreEntry& entry = layout->entries[i];
     const auto count = static_cast<size_t>(entry.spec.shape.Count());
-    blocks.push_back(data[i].IsUndefined() ? Block::AllocateZeros(entry.Bytes())
-                                           : CopyTypedArray(place.In(entry.name), data[i], entry.spec.dtype, count));
+    blocks.push_back(data[i].IsUndefined()
+                         ? Block::AllocateZeros(entry.Bytes())
+                         : CopyTypedArray(place.In(entry.name), data[i], entry.spec.dtype, count));
     if (!blocks.back()) throw std::bad_alloc();
   }
   auto store = std::make_shared<Store>(std::move(layout), std::move(blocks));
@@ -69,7 +71,8 @@ Napi::Value StoreEntries(const Napi::CallbackInfo& info) {
 
 size_t FindEntry(const Place& place, const Layout& layout, const std::string& name) {
   const ptrdiff_t entry = layout.Find(name);
-  if (entry < 0) Refuse(ErrorCode::kUnknownName, place.op, place.argument, "an entry of the store", Quote(name));
+  if (entry < 0)
+    Refuse(ErrorCode::kUnknownName, place.op, place.argument, "an entry of the store", Quote(name));
   return static_cast<size_t>(entry);
 }
 
@@ -111,7 +114,8 @@ class ReadJob final : public PromiseJob {
     Napi::Array arrays = Napi::Array::New(env, entries_.size());
     for (size_t i = 0; i < entries_.size(); ++i) {
       const TensorSpec& spec = store_->layout()->entries[entries_[i]].spec;
-      arrays.Set(static_cast<uint32_t>(i), ToTypedArray(env, spec.dtype, static_cast<size_t>(spec.shape.Count()), copies_[i]));
+      arrays.Set(static_cast<uint32_t>(i),
+                 ToTypedArray(env, spec.dtype, static_cast<size_t>(spec.shape.Count()), copies_[i]));
     }
     return arrays;
   }
@@ -163,20 +167,25 @@ void WriteStore(const Napi::CallbackInfo& info, Napi::Promise::Deferred deferred
   for (const std::string& name : OwnKeys(place, values)) {
     entries.push_back(FindEntry(place, *store->layout(), name));
     const TensorSpec& spec = store->layout()->entries[entries.back()].spec;
-    blocks.push_back(CopyTypedArray(place.In(name), values.Get(name), spec.dtype, static_cast<size_t>(spec.shape.Count())));
+    blocks.push_back(CopyTypedArray(place.In(name), values.Get(name), spec.dtype,
+                                    static_cast<size_t>(spec.shape.Count())));
   }
-  cell->Submit(std::make_unique<WriteJob>(cell, deferred, std::move(store), std::move(entries), std::move(blocks)));
+  cell->Submit(
+      std::make_unique<WriteJob>(cell, deferred, std::move(store), std::move(entries), std::move(blocks)));
 }
 
 class AverageJob final : public PromiseJob {
  public:
-  AverageJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred, std::shared_ptr<Store> target,
-             std::vector<std::shared_ptr<Store>> sources, std::vector<double> weights)
+  AverageJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred,
+             std::shared_ptr<Store> target, std::vector<std::shared_ptr<Store>> sources,
+             std::vector<double> weights)
       : PromiseJob(std::move(cell), deferred),
         target_(std::move(target)),
         sources_(std::move(sources)),
         weights_(std::move(weights)) {}
-  Status Compute(Executor& executor) override { return AverageStores(*target_, sources_, weights_, executor.team()); }
+  Status Compute(Executor& executor) override {
+    return AverageStores(*target_, sources_, weights_, executor.team());
+  }
   Napi::Value Result(Napi::Env env) override { return env.Undefined(); }
 
  private:
@@ -191,17 +200,20 @@ void RequireSameLayout(const Place& place, const Layout& expected, const Layout&
     const StoreEntry &a = expected.entries[i], &b = got.entries[i];
     same = a.name == b.name && a.spec.dtype == b.spec.dtype && a.spec.shape == b.spec.shape;
   }
-  if (!same) Refuse(ErrorCode::kShape, place.op, place.argument, "the target's names, dtypes and shapes", "others");
+  if (!same)
+    Refuse(ErrorCode::kShape, place.op, place.argument, "the target's names, dtypes and shapes", "others");
 }
 
 void Average(const Napi::CallbackInfo& info, Napi::Promise::Deferred deferred) {
   const Place place{"averageStores", ""};
   auto cell = ReadExecutor("averageStores", info[0]);
   auto target = ReadHandle<Store>(place.In("target"), info[1]);
-  const Napi::Array list = ReadArray(place.In("stores"), info[2]), factors = ReadArray(place.In("weights"), info[3]);
+  const Napi::Array list = ReadArray(place.In("stores"), info[2]),
+                    factors = ReadArray(place.In("weights"), info[3]);
   if (list.Length() == 0) Refuse(ErrorCode::kArgument, place.op, "stores", "at least one store", "none");
   if (factors.Length() != list.Length())
-    Refuse(ErrorCode::kArgument, place.op, "weights", std::to_string(list.Length()) + " numbers, one a store", std::to_string(factors.Length()));
+    Refuse(ErrorCode::kArgument, place.op, "weights", std::to_string(list.Length()) + " numbers, one a store",
+           std::to_string(factors.Length()));
   std::vector<std::shared_ptr<Store>> sources;
   std::vector<double> weights;
   for (uint32_t i = 0; i < list.Length(); ++i) {
@@ -210,7 +222,8 @@ void Average(const Napi::CallbackInfo& info, Napi::Promise::Deferred deferred) {
     weights.push_back(ReadNumber(place.In("weights[" + std::to_string(i) + "]"), factors.Get(i)));
     RequireSameLayout(at, *target->layout(), *sources.back()->layout());
   }
-  cell->Submit(std::make_unique<AverageJob>(cell, deferred, std::move(target), std::move(sources), std::move(weights)));
+  cell->Submit(std::make_unique<AverageJob>(cell, deferred, std::move(target), std::move(sources),
+                                            std::move(weights)));
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ std::shared_ptr<Block> Block::Allocate(size_t bytes) {
   const bool large = bytes >= 2 * kHugePage;
   const size_t alignment = large ? kHugePage : kAlignment;
   const size_t size = std::max(bytes, size_t{1});
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment));
+  auto* data =
+      static_cast<std::byte*>(std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment));
   if (!data) return nullptr;
 #if defined(__linux__)
   if (large) madvise(data, size, MADV_HUGEPAGE);
@@ -67,8 +68,9 @@ bool PlanArena(std::span<Lifetime> lifetimes, size_t* total_bytes) {
     if (offset > PTRDIFF_MAX - bytes) return false;
     mine.offset = offset;
     total = std::max(total, offset + bytes);
-    const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
-                                     [&](size_t value, uint32_t other) { return value < lifetimes[other].offset; });
+    const auto at = std::upper_bound(placed.begin(), placed.end(), offset, [&](size_t value, uint32_t other) {
+      return value < lifetimes[other].offset;
+    });
     placed.insert(at, index);
   }
   *total_bytes = total;

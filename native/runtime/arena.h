@@ -42,8 +42,8 @@ struct Lifetime {
   size_t offset = 0;  // filled in by the plan
 };
 
-// Places every lifetime so that those which overlap in time do not in memory: the largest first, each at the lowest
-// offset that is free. Answers false when the total overflows.
+// Places every lifetime so that those which overlap in time do not in memory: the largest first, each at the
+// lowest offset that is free. Answers false when the total overflows.
 bool PlanArena(std::span<Lifetime> lifetimes, size_t* total_bytes);
 
 }  // namespace kairos

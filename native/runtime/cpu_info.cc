@@ -21,13 +21,16 @@ bool Runs(CpuVariant variant) {
   if (variant == CpuVariant::kBaseline) return true;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  // Everything that Highway's AVX2 and AVX3 targets let the compiler use, and the system's leave to keep wide registers.
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("aes") &&
+  // Everything that Highway's AVX2 and AVX3 targets let the compiler use, and the system's leave to keep wide
+  // registers.
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                    __builtin_cpu_supports("f16c") && __builtin_cpu_supports("aes") &&
                     __builtin_cpu_supports("pclmul");
   if (variant == CpuVariant::kAvx2) return avx2;
   return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd");
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd");
 #else
   return false;
 #endif
@@ -84,9 +87,11 @@ Status CpuVariants(std::vector<CpuVariant>* variants) {
   const char* cap = std::getenv("KAIROS_CPU");
   CpuVariant most = CpuVariant::kAvx512;
   if (cap && *cap) {
-    const auto* named = std::find_if(std::begin(kAll), std::end(kAll), [&](CpuVariant v) { return std::strcmp(NameOf(v), cap) == 0; });
+    const auto* named = std::find_if(std::begin(kAll), std::end(kAll),
+                                     [&](CpuVariant v) { return std::strcmp(NameOf(v), cap) == 0; });
     if (named == std::end(kAll))
-      return Error{ErrorCode::kArgument, "environment", "KAIROS_CPU", "baseline, avx2 or avx512", Quote(cap), ""};
+      return Error{ErrorCode::kArgument,       "environment", "KAIROS_CPU",
+                   "baseline, avx2 or avx512", Quote(cap),    ""};
     most = *named;
   }
   for (CpuVariant variant : kAll)

@@ -13,16 +13,23 @@ using Clock = std::chrono::steady_clock;
 // As float32 a NaN, as int32 and as bool a value that no kernel makes.
 constexpr int kPoison = 0xff;
 
-Error Refuse(ErrorCode code, std::string argument, std::string expected, std::string got, std::string hint = "") {
+Error Refuse(ErrorCode code, std::string argument, std::string expected, std::string got,
+             std::string hint = "") {
   return {code, "run", std::move(argument), std::move(expected), std::move(got), std::move(hint)};
 }
 
 Error OutOfMemory(const char* op, const std::string& what, size_t bytes) {
-  return {ErrorCode::kOutOfMemory, op, what, std::to_string(bytes) + " bytes", "none: memory is exhausted", ""};
+  return {ErrorCode::kOutOfMemory,     op, what, std::to_string(bytes) + " bytes",
+          "none: memory is exhausted", ""};
 }
 
 double NanosecondsSince(Clock::time_point start) {
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+}
+
+std::string NameOfNonFinite(float value) {
+  if (std::isnan(value)) return "NaN";
+  return value > 0 ? "Infinity" : "-Infinity";
 }
 
 // "row 3, position 7" of an element, or "position 7" where rows have one element.
@@ -38,8 +45,8 @@ size_t BytesOf(const Buffer& buffer, const Shape& shape) {
 
 }  // namespace
 
-Status Executable::Bind(std::shared_ptr<const Program> program, std::vector<int64_t> capacities, BindOptions options,
-                        Machine machine, std::shared_ptr<Executable>* executable) {
+Status Executable::Bind(std::shared_ptr<const Program> program, std::vector<int64_t> capacities,
+                        BindOptions options, Machine machine, std::shared_ptr<Executable>* executable) {
   std::shared_ptr<Executable> made(new Executable(std::move(program), std::move(capacities), options));
   KAIROS_RETURN_IF_ERROR(made->EvaluateShapes(made->capacities_, &made->capacity_shapes_));
   KAIROS_RETURN_IF_ERROR(made->PrepareKernels(machine));
@@ -48,8 +55,8 @@ Status Executable::Bind(std::shared_ptr<const Program> program, std::vector<int6
   return Ok();
 }
 
-// Sizes of all buffers, with two proofs: buffers of one storage have one byte count, and no live dim is beyond its
-// capacity, which is what kernels prepared for.
+// Sizes of all buffers, with two proofs: buffers of one storage have one byte count, and no live dim is
+// beyond its capacity, which is what kernels prepared for.
 Status Executable::EvaluateShapes(std::span<const int64_t> counts, std::vector<Shape>* shapes) const {
   std::vector<Shape> result(program_->buffers.size());
   for (size_t i = 0; i < result.size(); ++i) {
@@ -57,8 +64,9 @@ Status Executable::EvaluateShapes(std::span<const int64_t> counts, std::vector<S
     KAIROS_RETURN_IF_ERROR(program_->Evaluate(buffer, counts, &result[i]));
     for (int axis = 0; !capacity_shapes_.empty() && axis < result[i].rank; ++axis)
       if (result[i][axis] > capacity_shapes_[i][axis])
-        return Refuse(ErrorCode::kShape, "buffer " + Quote(buffer.name), "at most " + capacity_shapes_[i].ToString(),
-                      result[i].ToString(), "A size that grows when a count shrinks cannot be bound.");
+        return Refuse(ErrorCode::kShape, "buffer " + Quote(buffer.name),
+                      "at most " + capacity_shapes_[i].ToString(), result[i].ToString(),
+                      "A size that grows when a count shrinks cannot be bound.");
   }
   for (const Storage& storage : program_->storages)
     for (uint32_t index : storage.buffers) {
@@ -66,9 +74,13 @@ Status Executable::EvaluateShapes(std::span<const int64_t> counts, std::vector<S
       const size_t bytes = BytesOf(program_->buffers[index], result[index]);
       const size_t expected = BytesOf(program_->buffers[first], result[first]);
       if (bytes != expected)
-        return Error{ErrorCode::kProgramFile, "program", "buffer " + Quote(program_->buffers[index].name),
-                     std::to_string(expected) + " bytes, as " + Quote(program_->buffers[first].name) + " in the same storage",
-                     std::to_string(bytes), ""};
+        return Error{ErrorCode::kProgramFile,
+                     "program",
+                     "buffer " + Quote(program_->buffers[index].name),
+                     std::to_string(expected) + " bytes, as " + Quote(program_->buffers[first].name) +
+                         " in the same storage",
+                     std::to_string(bytes),
+                     ""};
     }
   *shapes = std::move(result);
   return Ok();
@@ -97,7 +109,9 @@ Status Executable::PrepareKernels(Machine machine) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = program_->steps[i];
     const KernelEntry* entry = FindKernel(step.kernel->name, machine.variant);
-    if (!entry) return Error{ErrorCode::kUnsupported, step.kernel->name, "", "a kernel", "none in this build", "", step.source};
+    if (!entry)
+      return Error{
+          ErrorCode::kUnsupported, step.kernel->name, "", "a kernel", "none in this build", "", step.source};
     steps_[i].check = entry->check;
     KAIROS_RETURN_IF_ERROR(CheckStep(i, capacity_shapes_));
 
@@ -133,11 +147,13 @@ Status Executable::PlanMemory() {
       const Buffer& owner = program_->buffers[storage.owner];
       const size_t bytes = BytesOf(owner, capacity_shapes_[storage.owner]);
       if (owner.role == Role::kConstant) constant_bytes_ += bytes;
-      if (owner.role == Role::kState) state_[owner.store].push_back({storage.owner, storage.first_step != Storage::kNone});
+      if (owner.role == Role::kState)
+        state_[owner.store].push_back({storage.owner, storage.first_step != Storage::kNone});
     } else if (storage.first_step != Storage::kNone && !storage.is_output) {
       // Outputs are written where the caller will find them, not here.
       const uint32_t buffer = storage.buffers.front();
-      lifetimes.push_back({BytesOf(program_->buffers[buffer], capacity_shapes_[buffer]), storage.first_step, storage.last_step});
+      lifetimes.push_back({BytesOf(program_->buffers[buffer], capacity_shapes_[buffer]), storage.first_step,
+                           storage.last_step});
       planned.push_back(i);
       if (__builtin_add_overflow(temporary_bytes_, AlignUp(lifetimes.back().bytes), &temporary_bytes_))
         return OutOfMemory("bind", "temporaries", SIZE_MAX);
@@ -149,9 +165,11 @@ Status Executable::PlanMemory() {
     return OutOfMemory("bind", "the arena", SIZE_MAX);
   arena_ = Block::Allocate(total);
   if (!arena_) return OutOfMemory("bind", "the arena", total);
-  for (size_t i = 0; i < planned.size(); ++i) storage_data_[planned[i]] = arena_->data() + lifetimes[i].offset;
+  for (size_t i = 0; i < planned.size(); ++i)
+    storage_data_[planned[i]] = arena_->data() + lifetimes[i].offset;
   for (const Buffer& buffer : program_->buffers)  // kernels never write constants: Decode proved it
-    if (buffer.role == Role::kConstant) storage_data_[buffer.storage] = const_cast<std::byte*>(buffer.constant.data());
+    if (buffer.role == Role::kConstant)
+      storage_data_[buffer.storage] = const_cast<std::byte*>(buffer.constant.data());
   return Ok();
 }
 
@@ -161,8 +179,8 @@ Status Executable::SetCounts(const std::vector<int64_t>& counts) {
   live_shapes_.clear();
   for (size_t i = 0; i < counts.size(); ++i)
     if (counts[i] < 0 || counts[i] > capacities_[i])
-      return Refuse(ErrorCode::kShape, "counts." + program_->symbols[i], "0 to its capacity " + std::to_string(capacities_[i]),
-                    std::to_string(counts[i]));
+      return Refuse(ErrorCode::kShape, "counts." + program_->symbols[i],
+                    "0 to its capacity " + std::to_string(capacities_[i]), std::to_string(counts[i]));
   std::vector<Shape> shapes;
   KAIROS_RETURN_IF_ERROR(EvaluateShapes(counts, &shapes));
   for (size_t i = 0; i < steps_.size(); ++i) KAIROS_RETURN_IF_ERROR(CheckStep(i, shapes));
@@ -181,7 +199,8 @@ Status Executable::AcceptFeeds(const RunRequest& request) {
     const int64_t count = shape.Count();
     if (feed.may_be_longer ? feed.count < count : feed.count != count)
       return Refuse(ErrorCode::kShape, "feeds." + buffer.name,
-                    (feed.may_be_longer ? "room for " : "") + std::to_string(count) + " elements for shape " + shape.ToString(),
+                    (feed.may_be_longer ? "room for " : "") + std::to_string(count) + " elements for shape " +
+                        shape.ToString(),
                     std::to_string(feed.count));
     std::byte* const data = feed.memory->data();
     storage_data_[buffer.storage] = data;
@@ -203,7 +222,9 @@ Status Executable::CheckIds(const RunRequest& request) const {
     const auto* ids = reinterpret_cast<const int32_t*>(storage_data_[buffer.storage]);
     const Shape& shape = live_shapes_[check.buffer];
     const int64_t count = shape.Count();
-    const auto allowed = [&](int32_t id) { return (id >= 0 && id < limit) || (check.also_allowed != -1 && id == check.also_allowed); };
+    const auto allowed = [&](int32_t id) {
+      return (id >= 0 && id < limit) || (check.also_allowed != -1 && id == check.also_allowed);
+    };
     // A first pass without a branch, since nearly always all ids are good.
     const uint32_t most = static_cast<uint32_t>(std::min<int64_t>(limit, int64_t{1} << 31));
     uint32_t outside = 0;
@@ -213,7 +234,8 @@ Status Executable::CheckIds(const RunRequest& request) const {
     if (bad == ids + count) continue;
     std::string expected = "an id of table " + Quote(check.table) + " in [0, " + std::to_string(limit) + ")";
     if (check.also_allowed != -1) expected += " or " + std::to_string(check.also_allowed);
-    return Refuse(ErrorCode::kIdRange, "feeds." + buffer.name, expected, std::to_string(*bad) + " at " + PlaceOf(bad - ids, shape));
+    return Refuse(ErrorCode::kIdRange, "feeds." + buffer.name, expected,
+                  std::to_string(*bad) + " at " + PlaceOf(bad - ids, shape));
   }
   return Ok();
 }
@@ -225,8 +247,10 @@ Status Executable::ResolveStores(const RunRequest& request) {
     const std::string& slot_name = program_->stores[slot];
     if (!request.stores[slot]) return Refuse(ErrorCode::kMissing, "stores." + slot_name, "a store", "none");
     for (size_t other = 0; other < slot; ++other)
-      if (request.stores[other] == request.stores[slot] && (program_->store_written[other] || program_->store_written[slot]))
-        return Refuse(ErrorCode::kArgument, "stores." + slot_name, "a store of its own, since the program writes it",
+      if (request.stores[other] == request.stores[slot] &&
+          (program_->store_written[other] || program_->store_written[slot]))
+        return Refuse(ErrorCode::kArgument, "stores." + slot_name,
+                      "a store of its own, since the program writes it",
                       "the store of " + Quote(program_->stores[other]));
     const std::shared_ptr<const Layout>& layout = request.stores[slot]->layout();
     if (slots_[slot].layout == layout) continue;
@@ -238,9 +262,11 @@ Status Executable::ResolveStores(const RunRequest& request) {
       const ptrdiff_t entry = layout->Find(buffer.name);
       if (entry < 0) return Refuse(ErrorCode::kMissing, argument, "an entry of that name", "none");
       const TensorSpec& spec = layout->entries[entry].spec;
-      if (spec.dtype != buffer.dtype) return Refuse(ErrorCode::kDtype, argument, NameOf(buffer.dtype), NameOf(spec.dtype));
+      if (spec.dtype != buffer.dtype)
+        return Refuse(ErrorCode::kDtype, argument, NameOf(buffer.dtype), NameOf(spec.dtype));
       if (!(spec.shape == capacity_shapes_[state.buffer]))
-        return Refuse(ErrorCode::kShape, argument, capacity_shapes_[state.buffer].ToString(), spec.shape.ToString());
+        return Refuse(ErrorCode::kShape, argument, capacity_shapes_[state.buffer].ToString(),
+                      spec.shape.ToString());
       entries.push_back(static_cast<size_t>(entry));
     }
     slots_[slot] = {layout, std::move(entries)};
@@ -257,14 +283,16 @@ Status Executable::OwnMemory(const RunRequest& request, RunResult* result) {
       Store& store = *request.stores[slot];
       const size_t entry = slots_[slot].entries[i];
       if (state.written && !store.Unshare(entry))
-        return OutOfMemory("run", "stores." + program_->stores[slot] + "." + buffer.name, store.layout()->entries[entry].Bytes());
+        return OutOfMemory("run", "stores." + program_->stores[slot] + "." + buffer.name,
+                           store.layout()->entries[entry].Bytes());
       storage_data_[buffer.storage] = store.data(entry);
     }
   result->outputs.reserve(program_->outputs.size());
   std::vector<bool> placed(program_->storages.size());
   for (const ProgramOutput& output : program_->outputs) {
     const Buffer& buffer = program_->buffers[output.buffer];
-    const size_t bytes = BytesOf(buffer, options_.poison ? capacity_shapes_[output.buffer] : live_shapes_[output.buffer]);
+    const size_t bytes =
+        BytesOf(buffer, options_.poison ? capacity_shapes_[output.buffer] : live_shapes_[output.buffer]);
     std::shared_ptr<Block> memory = Block::Allocate(bytes);
     if (!memory) return OutOfMemory("run", "outputs." + output.name, bytes);
     if (options_.poison) std::memset(memory->data(), kPoison, bytes);
@@ -276,28 +304,37 @@ Status Executable::OwnMemory(const RunRequest& request, RunResult* result) {
   }
   if (options_.profile) result->profile.resize(steps_.size());
   if (options_.poison) std::memset(arena_->data(), kPoison, arena_->size());
-  for (size_t i = 0; i < views_.size(); ++i) views_[i].data = storage_data_[program_->buffers[view_buffers_[i]].storage];
+  for (size_t i = 0; i < views_.size(); ++i)
+    views_[i].data = storage_data_[program_->buffers[view_buffers_[i]].storage];
   return Ok();
 }
 
-Status Executable::RunSteps(size_t begin, size_t end, ThreadTeam& team, const std::atomic<bool>* stop, RunResult* result) {
+Status Executable::RunSteps(size_t begin, size_t end, ThreadTeam& team, const std::atomic<bool>* stop,
+                            RunResult* result) {
   IdFault fault;
   std::byte* const scratch = arena_->data() + arena_bytes_;
   for (size_t i = begin; i < end; ++i) {
-    if (stop && stop->load(std::memory_order_relaxed)) return Refuse(ErrorCode::kClosed, "executor", "to stay open", "a stop");
+    if (stop && stop->load(std::memory_order_relaxed))
+      return Refuse(ErrorCode::kClosed, "executor", "to stay open", "a stop");
     const Clock::time_point start = options_.profile ? Clock::now() : Clock::time_point();
     steps_[i].kernel->Run({steps_[i].inputs, steps_[i].outputs, scratch, team, fault});
     if (options_.profile) result->profile[i] = NanosecondsSince(start);
     if (!fault.raised.load()) continue;
     const Step& step = program_->steps[i];
-    return Error{ErrorCode::kIdRange, step.kernel->name, "id " + std::to_string(fault.position) + " of its ids",
-                 "in [0, " + std::to_string(fault.limit) + ") for " + Quote(program_->buffers[step.inputs[0]].name),
-                 std::to_string(fault.value), "", step.source};
+    return Error{
+        ErrorCode::kIdRange,
+        step.kernel->name,
+        "id " + std::to_string(fault.position) + " of its ids",
+        "in [0, " + std::to_string(fault.limit) + ") for " + Quote(program_->buffers[step.inputs[0]].name),
+        std::to_string(fault.value),
+        "",
+        step.source};
   }
   return Ok();
 }
 
-// Fills the results that no step wrote in place: inputs, constants, state before the commit, second names of one storage.
+// Fills the results that no step wrote in place: inputs, constants, state before the commit, second names of
+// one storage.
 void Executable::CopyOutputs(RunResult* result) const {
   for (size_t i = 0; i < result->outputs.size(); ++i) {
     const Buffer& buffer = program_->buffers[program_->outputs[i].buffer];
@@ -315,14 +352,15 @@ Status Executable::CheckFinite(const RunRequest& request, const RunResult& resul
     for (int64_t at = 0, count = output.spec.shape.Count(); at < count; ++at)
       if (!std::isfinite(values[at])) {
         const std::string place = output.spec.shape.rank == 0 ? "" : " at " + PlaceOf(at, output.spec.shape);
-        return Refuse(ErrorCode::kNonFinite, "outputs." + program_->outputs[i].name, "finite", std::to_string(values[at]) + place,
-                      "The step changed nothing.");
+        return Refuse(ErrorCode::kNonFinite, "outputs." + program_->outputs[i].name, "finite",
+                      NameOfNonFinite(values[at]) + place, "The step changed nothing.");
       }
   }
   return Ok();
 }
 
-Status Executable::Run(const RunRequest& request, ThreadTeam& team, const std::atomic<bool>& stop, RunResult* result) {
+Status Executable::Run(const RunRequest& request, ThreadTeam& team, const std::atomic<bool>& stop,
+                       RunResult* result) {
   const Clock::time_point start = Clock::now();
   StoreLocks locks;
   for (size_t i = 0; i < request.stores.size(); ++i)

@@ -1,8 +1,8 @@
 // A program bound to capacities: shapes proved, kernels prepared, memory planned. Runs one step at a time.
 //
 // A run, in order; until the last line nothing outside the run's own memory has changed:
-//   locks of stores -> live shapes (only when counts changed) -> feeds fit -> fed ids in range -> memory owned
-//   -> compute steps -> no id fault -> outputs finite where asked -> commit steps
+//   locks of stores -> live shapes (only when counts changed) -> feeds fit -> fed ids in range
+//   -> memory owned -> compute steps -> no id fault -> outputs finite where asked -> commit steps
 #pragma once
 
 #include <atomic>
@@ -57,8 +57,8 @@ struct RunResult {
 
 class Executable {
  public:
-  static Status Bind(std::shared_ptr<const Program> program, std::vector<int64_t> capacities, BindOptions options,
-                     Machine machine, std::shared_ptr<Executable>* executable);
+  static Status Bind(std::shared_ptr<const Program> program, std::vector<int64_t> capacities,
+                     BindOptions options, Machine machine, std::shared_ptr<Executable>* executable);
 
   const Program& program() const { return *program_; }
   const BindOptions& options() const { return options_; }
@@ -101,7 +101,8 @@ class Executable {
   Status CheckIds(const RunRequest& request) const;
   Status ResolveStores(const RunRequest& request);
   Status OwnMemory(const RunRequest& request, RunResult* result);
-  Status RunSteps(size_t begin, size_t end, ThreadTeam& team, const std::atomic<bool>* stop, RunResult* result);
+  Status RunSteps(size_t begin, size_t end, ThreadTeam& team, const std::atomic<bool>* stop,
+                  RunResult* result);
   void CopyOutputs(RunResult* result) const;
   Status CheckFinite(const RunRequest& request, const RunResult& result) const;
 
@@ -110,8 +111,8 @@ class Executable {
   const std::vector<int64_t> capacities_;
   std::vector<Shape> capacity_shapes_;  // per buffer
   std::vector<BoundStep> steps_;
-  std::vector<uint32_t> view_buffers_;  // the buffer behind each of views_
-  std::vector<TensorView> views_;       // arguments of all steps, one after another
+  std::vector<uint32_t> view_buffers_;           // the buffer behind each of views_
+  std::vector<TensorView> views_;                // arguments of all steps, one after another
   std::vector<std::vector<StateBuffer>> state_;  // per store slot
 
   std::shared_ptr<Block> arena_;  // temporaries, then scratch

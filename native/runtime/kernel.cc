@@ -28,7 +28,8 @@ std::vector<std::string> KernelNames() {
 }
 
 Status Refuse(const CheckContext& context, std::string argument, std::string expected, std::string got) {
-  return Error{ErrorCode::kShape, std::string(context.op), std::move(argument), std::move(expected), std::move(got), ""};
+  return Error{ErrorCode::kShape,   std::string(context.op), std::move(argument),
+               std::move(expected), std::move(got),          ""};
 }
 
 }  // namespace kairos

@@ -21,31 +21,36 @@ const KernelDeclaration* FindDeclaration(std::string_view name) {
   return nullptr;
 }
 
-// Reads the file front to back. A refused read leaves `reader` failed; every later read then answers zero, so a
-// section may check once where it ends.
+// Reads the file front to back. A refused read leaves `reader` failed; every later read then answers zero, so
+// a section may check once where it ends.
 class Decoder {
  public:
   Decoder(std::span<const std::byte> bytes, Program* program) : reader_(bytes), program_(*program) {}
 
   Status Run() {
-    for (auto section : {&Decoder::Header, &Decoder::Symbols, &Decoder::Dims, &Decoder::Storages, &Decoder::Buffers,
-                         &Decoder::Steps, &Decoder::Outputs, &Decoder::Checks}) {
+    for (auto section : {&Decoder::Header, &Decoder::Symbols, &Decoder::Dims, &Decoder::Storages,
+                         &Decoder::Buffers, &Decoder::Steps, &Decoder::Outputs, &Decoder::Checks}) {
       (this->*section)();
       if (!reader_.ok()) return reader_.error();
     }
-    if (reader_.remaining() > 0) return reader_.Refuse("end of file", "no more bytes", Plural(reader_.remaining()));
+    if (reader_.remaining() > 0)
+      return reader_.Refuse("end of file", "no more bytes", Plural(reader_.remaining()));
     return Ok();
   }
 
  private:
-  static std::string Plural(size_t bytes) { return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes"); }
+  static std::string Plural(size_t bytes) {
+    return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes");
+  }
 
   void Header() {
     if (reader_.Bytes("magic", kMagic.size()) != kMagic)
-      return reader_.Fail("magic", "the bytes " + std::string(kMagic), "something else: this is no program file");
+      return reader_.Fail("magic", "the bytes " + std::string(kMagic),
+                          "something else: this is no program file");
     if (uint32_t version = reader_.U32("version"); version != kVersion)
       return reader_.Fail("version", std::to_string(kVersion), std::to_string(version));
-    if (uint32_t flags = reader_.U32("flags"); flags != 0) return reader_.Fail("flags", "0", std::to_string(flags));
+    if (uint32_t flags = reader_.U32("flags"); flags != 0)
+      return reader_.Fail("flags", "0", std::to_string(flags));
     if (uint64_t length = reader_.U64("length"); length != reader_.size())
       return reader_.Fail("length", Plural(reader_.size()) + " as the file has", std::to_string(length));
   }
@@ -76,7 +81,8 @@ class Decoder {
 
   void Storages() {
     const uint32_t count = reader_.U32("storage count");
-    if (count > kMaxItems) return reader_.Fail("storage count", "at most " + std::to_string(kMaxItems), std::to_string(count));
+    if (count > kMaxItems)
+      return reader_.Fail("storage count", "at most " + std::to_string(kMaxItems), std::to_string(count));
     program_.storages.resize(count);
     const uint32_t stores = reader_.Count("store count", 4, 256);
     std::unordered_set<std::string_view> names;
@@ -101,7 +107,8 @@ class Decoder {
       storage.buffers.push_back(i);
       if (buffer.role == Role::kTemporary) continue;
       if (storage.owner != Storage::kNone)
-        return reader_.Fail(part + " storage", "a storage of its own: only temporaries share one", "storage " + std::to_string(buffer.storage));
+        return reader_.Fail(part + " storage", "a storage of its own: only temporaries share one",
+                            "storage " + std::to_string(buffer.storage));
       storage.owner = i;
       if (buffer.role == Role::kInput) program_.inputs.push_back(i);
       if (buffer.role == Role::kConstant) continue;
@@ -125,12 +132,14 @@ class Decoder {
     if (!reader_.ok()) return buffer;
 
     if (buffer.role == Role::kState ? buffer.store >= program_.stores.size() : buffer.store != 0)
-      reader_.Fail(part + " store slot", "a slot of the program for state, 0 for others", std::to_string(buffer.store));
+      reader_.Fail(part + " store slot", "a slot of the program for state, 0 for others",
+                   std::to_string(buffer.store));
     if (buffer.role != Role::kState && buffer.role != Role::kConstant) return buffer;
 
     for (uint32_t dim : buffer.dims)
       if (!program_.dims[dim].IsLiteral())
-        reader_.Fail(part + " " + Quote(buffer.name) + " shape", "literal dims, as for all state and constants", "a symbolic dim");
+        reader_.Fail(part + " " + Quote(buffer.name) + " shape",
+                     "literal dims, as for all state and constants", "a symbolic dim");
     Shape shape;
     if (reader_.ok()) reader_.Accept(part, program_.Evaluate(buffer, {}, &shape));
     if (reader_.ok() && buffer.role == Role::kConstant) ReadConstant(part, shape, &buffer);
@@ -141,7 +150,9 @@ class Decoder {
     const uint64_t length = reader_.U64(part + " constant length");
     const uint64_t expected = static_cast<uint64_t>(shape.Count()) * SizeOf(buffer->dtype);
     if (reader_.ok() && length != expected)
-      return reader_.Fail(part + " constant length", std::to_string(expected) + " for shape " + shape.ToString(), std::to_string(length));
+      return reader_.Fail(part + " constant length",
+                          std::to_string(expected) + " for shape " + shape.ToString(),
+                          std::to_string(length));
     const std::string_view bytes = reader_.Bytes(part + " constant", length);
     const auto* begin = reinterpret_cast<const std::byte*>(bytes.data());
     buffer->constant.assign(begin, begin + bytes.size());
@@ -157,7 +168,8 @@ class Decoder {
     }
     program_.commit_start = reader_.U32("commit start");
     if (reader_.ok() && program_.commit_start > count)
-      return reader_.Fail("commit start", "at most " + std::to_string(count), std::to_string(program_.commit_start));
+      return reader_.Fail("commit start", "at most " + std::to_string(count),
+                          std::to_string(program_.commit_start));
     // Only now is it known which steps may write state.
     for (uint32_t i = 0; i < count && reader_.ok(); ++i) {
       reader_.Blame(offsets[i]);
@@ -186,7 +198,8 @@ class Decoder {
 
   void RequireArity(const std::string& part, size_t count, int least, int most) {
     if (!reader_.ok() || (count >= static_cast<size_t>(least) && count <= static_cast<size_t>(most))) return;
-    const std::string range = least == most ? std::to_string(least) : std::to_string(least) + " to " + std::to_string(most);
+    const std::string range =
+        least == most ? std::to_string(least) : std::to_string(least) + " to " + std::to_string(most);
     reader_.Fail(part, range, std::to_string(count));
   }
 
@@ -199,9 +212,11 @@ class Decoder {
       Attributes::Value value = reader_.Attribute(named);
       if (!reader_.ok()) return;
       const auto* end = kernel.attributes + kernel.attribute_count;
-      const auto* declared = std::find_if(kernel.attributes, end, [&](const auto& known) { return name == known.name; });
+      const auto* declared =
+          std::find_if(kernel.attributes, end, [&](const auto& known) { return name == known.name; });
       if (declared == end) return reader_.Fail(named, "an attribute that the kernel has", "an unknown name");
-      if (declared->type != value.index()) return reader_.Fail(named, "type " + std::to_string(declared->type), std::to_string(value.index()));
+      if (declared->type != value.index())
+        return reader_.Fail(named, "type " + std::to_string(declared->type), std::to_string(value.index()));
       if (step->attributes.Find(name)) return reader_.Fail(named, "one value", "two");
       step->attributes.Set(name, std::move(value));
     }
@@ -226,7 +241,8 @@ class Decoder {
       for (uint32_t input : step.inputs)
         if (program_.buffers[input].storage == output.storage &&
             (!step.kernel->in_place || SizeOf(program_.buffers[input].dtype) != SizeOf(output.dtype)))
-          return reader_.Fail(part + " outputs", "another storage than the inputs'", "storage " + std::to_string(output.storage));
+          return reader_.Fail(part + " outputs", "another storage than the inputs'",
+                              "storage " + std::to_string(output.storage));
       Write(part, step.outputs[i], index, commits);
     }
   }
@@ -235,7 +251,8 @@ class Decoder {
     const Buffer& buffer = program_.buffers[index];
     if (!reader_.ok()) return;
     if (written_[buffer.storage] == Storage::kNone)
-      return reader_.Fail(part + " input", "a buffer that an earlier step wrote", Quote(buffer.name) + ", which none did");
+      return reader_.Fail(part + " input", "a buffer that an earlier step wrote",
+                          Quote(buffer.name) + ", which none did");
     Storage& storage = program_.storages[buffer.storage];
     storage.last_step = std::max(storage.last_step, step);
   }
@@ -295,12 +312,15 @@ class Decoder {
     }
   }
 
-  void RequireNew(std::unordered_set<std::string_view>& names, std::string_view name, const std::string& part) {
+  void RequireNew(std::unordered_set<std::string_view>& names, std::string_view name,
+                  const std::string& part) {
     if (reader_.ok() && !names.insert(name).second)
       reader_.Fail(part, "a name used once", Quote(std::string(name)) + " again");
   }
 
-  static std::string Part(const char* what, uint32_t index) { return std::string(what) + " " + std::to_string(index); }
+  static std::string Part(const char* what, uint32_t index) {
+    return std::string(what) + " " + std::to_string(index);
+  }
 
   ProgramReader reader_;
   Program& program_;
@@ -330,7 +350,8 @@ Status Program::Evaluate(const Dim& dim, std::span<const int64_t> symbol_values,
   for (const Dim::Term& term : dim.terms) {
     int64_t product = term.coefficient;
     bool overflows = false;
-    for (uint32_t symbol : term.factors) overflows |= __builtin_mul_overflow(product, symbol_values[symbol], &product);
+    for (uint32_t symbol : term.factors)
+      overflows |= __builtin_mul_overflow(product, symbol_values[symbol], &product);
     overflows |= __builtin_add_overflow(sum, product, &sum);
     if (overflows) return RefuseSize("size", "a number that fits 64 bits", "more");
   }

@@ -1,6 +1,7 @@
 // A program file, decoded and proved: whoever holds a Program may index it without looking.
 //
-// Dims are polynomials over symbols; nothing here knows a symbol's size. See lib/graph/encode.ts for the writer.
+// Dims are polynomials over symbols; nothing here knows a symbol's size. See lib/graph/encode.ts for the
+// writer.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,7 @@ struct Buffer {
   std::string name;
   Role role;
   DType dtype;
-  uint8_t store;               // store slot of a state buffer
+  uint8_t store;  // store slot of a state buffer
   std::vector<uint32_t> dims;
   uint32_t storage;
   std::vector<std::byte> constant;
@@ -61,8 +62,8 @@ struct IdCheck {
   std::string table;
 };
 
-// Memory that several buffers of one byte count may share: a reshaped alias, a result written in place. At most one of
-// them is an input, state or constant: the owner.
+// Memory that several buffers of one byte count may share: a reshaped alias, a result written in place. At
+// most one of them is an input, state or constant: the owner.
 struct Storage {
   static constexpr uint32_t kNone = ~0u;
   uint32_t owner = kNone;
@@ -78,7 +79,7 @@ struct Program {
   std::vector<std::string> stores;
   std::vector<bool> store_written;  // by the commit steps
   std::vector<Buffer> buffers;
-  std::vector<uint32_t> inputs;     // buffers with role input, in file order
+  std::vector<uint32_t> inputs;  // buffers with role input, in file order
   std::vector<Storage> storages;
   std::vector<Step> steps;
   uint32_t commit_start = 0;  // steps from here on may write state
@@ -88,8 +89,8 @@ struct Program {
   // Position in `inputs` by name, or -1.
   int FindInput(std::string_view name) const;
 
-  // Size of a dim or a buffer for the given symbol values. Refuses negative sizes and overflow; a shape that comes
-  // back has a byte count that fits int64.
+  // Size of a dim or a buffer for the given symbol values. Refuses negative sizes and overflow; a shape that
+  // comes back has a byte count that fits int64.
   Status Evaluate(const Dim& dim, std::span<const int64_t> symbol_values, int64_t* size) const;
   Status Evaluate(const Buffer& buffer, std::span<const int64_t> symbol_values, Shape* shape) const;
 };

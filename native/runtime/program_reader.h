@@ -1,4 +1,5 @@
-// A cursor over the bytes of a program file: each read proves that its bytes exist, and names the part that lacks them.
+// A cursor over the bytes of a program file: each read proves that its bytes exist, and names the part that
+// lacks them.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,8 @@ class ProgramReader {
   size_t remaining() const { return bytes_.size() - offset_; }
 
   Error Refuse(const std::string& part, std::string expected, std::string got) const {
-    return {ErrorCode::kProgramFile, "program file", part + " at byte " + std::to_string(blamed_), std::move(expected), std::move(got), ""};
+    return {ErrorCode::kProgramFile, "program file", part + " at byte " + std::to_string(blamed_),
+            std::move(expected),     std::move(got), ""};
   }
   void Fail(const std::string& part, std::string expected, std::string got) {
     if (ok()) status_ = Refuse(part, std::move(expected), std::move(got));
@@ -56,12 +58,14 @@ class ProgramReader {
   int64_t I64(const std::string& part) { return Scalar<int64_t>(part); }
   std::string String(const std::string& part) { return std::string(Bytes(part, U32(part + " length"))); }
 
-  // A count of items of at least `item_bytes` each: bounded by the file before anything is allocated for them.
+  // A count of items of at least `item_bytes` each: bounded by the file before anything is allocated for
+  // them.
   uint32_t Count(const std::string& part, size_t item_bytes, uint32_t limit) {
     const uint32_t count = U32(part);
     const uint64_t most = std::min<uint64_t>(limit, remaining() / item_bytes);
     if (!ok() || count <= most) return count * ok();
-    Fail(part, "at most " + std::to_string(most) + (most < limit ? " in the bytes left" : ""), std::to_string(count));
+    Fail(part, "at most " + std::to_string(most) + (most < limit ? " in the bytes left" : ""),
+         std::to_string(count));
     return 0;
   }
   uint32_t Index(const std::string& part, size_t count, const char* what) {
@@ -98,7 +102,8 @@ class ProgramReader {
   template <typename T>
   T Scalar(const std::string& part) {
     T value{};
-    if (const std::string_view bytes = Bytes(part, sizeof(T)); !bytes.empty()) std::memcpy(&value, bytes.data(), sizeof(T));
+    if (const std::string_view bytes = Bytes(part, sizeof(T)); !bytes.empty())
+      std::memcpy(&value, bytes.data(), sizeof(T));
     return value;
   }
   template <typename T>

@@ -14,7 +14,8 @@ bool Staging::Renew(StagingSlot* slot) const {
   std::vector<std::shared_ptr<Block>> blocks;
   for (const StagingEntry& entry : entries_) {
     size_t bytes = 0;
-    if (__builtin_mul_overflow(static_cast<size_t>(entry.capacity), SizeOf(entry.dtype), &bytes)) return false;
+    if (__builtin_mul_overflow(static_cast<size_t>(entry.capacity), SizeOf(entry.dtype), &bytes))
+      return false;
     blocks.push_back(Block::AllocateZeros(bytes));
     if (!blocks.back()) return false;
   }
@@ -24,7 +25,8 @@ bool Staging::Renew(StagingSlot* slot) const {
 
 size_t Staging::Bytes() const {
   size_t bytes = 0;
-  for (const StagingEntry& entry : entries_) bytes += static_cast<size_t>(entry.capacity) * SizeOf(entry.dtype);
+  for (const StagingEntry& entry : entries_)
+    bytes += static_cast<size_t>(entry.capacity) * SizeOf(entry.dtype);
   return bytes * slots_.size();
 }
 

@@ -1,5 +1,6 @@
-// A ring of native feed buffers. A loader fills a leased slot through ArrayBuffers over this memory; `run` detaches
-// them and reads the slot in place. Everything here belongs to the JS thread, except that a run reads slot memory.
+// A ring of native feed buffers. A loader fills a leased slot through ArrayBuffers over this memory; `run`
+// detaches them and reads the slot in place. Everything here belongs to the JS thread, except that a run
+// reads slot memory.
 #pragma once
 
 #include <memory>
@@ -30,7 +31,8 @@ class Staging {
 
   const std::vector<StagingEntry>& entries() const { return entries_; }
   std::vector<StagingSlot>& slots() { return slots_; }
-  // Gives a slot new memory, because someone outside may still reach the old one. False when memory is exhausted.
+  // Gives a slot new memory, because someone outside may still reach the old one. False when memory is
+  // exhausted.
   bool Renew(StagingSlot* slot) const;
   size_t Bytes() const;
 

@@ -25,10 +25,12 @@ Status MakeLayout(std::vector<StoreEntry> entries, std::shared_ptr<const Layout>
     int64_t bytes = static_cast<int64_t>(SizeOf(entry.spec.dtype));
     for (int axis = 0; axis < entry.spec.shape.rank; ++axis)
       if (__builtin_mul_overflow(bytes, std::max<int64_t>(entry.spec.shape[axis], 1), &bytes))
-        return Error{ErrorCode::kShape, "createStore", Quote(entry.name), "a byte count that fits 64 bits",
+        return Error{ErrorCode::kShape,           "createStore",
+                     Quote(entry.name),           "a byte count that fits 64 bits",
                      entry.spec.shape.ToString(), ""};
     if (!made->index.emplace(entry.name, i).second)
-      return Error{ErrorCode::kDuplicate, "createStore", Quote(entry.name), "a name used once", "two entries", ""};
+      return Error{ErrorCode::kDuplicate, "createStore", Quote(entry.name),
+                   "a name used once",    "two entries", ""};
   }
   made->entries = std::move(entries);
   *layout = std::move(made);
@@ -44,7 +46,8 @@ Store::Store(std::shared_ptr<const Layout> layout, std::vector<std::shared_ptr<B
 
 bool Store::Unshare(size_t entry) {
   if (blocks_[entry].use_count() == 1) {
-    // The last other owner may have read until a moment ago: its reads come before our writes.
+    // The last other owner may have read until a moment ago: its reads come before our writes. (ThreadSanitizer
+    // does not follow fences and takes this for a race.)
     std::atomic_thread_fence(std::memory_order_acquire);
     return true;
   }
@@ -93,8 +96,10 @@ void StoreLocks::Lock() {
   const auto same = [](const Wanted& a, const Wanted& b) { return a.store == b.store; };
   wanted_.erase(std::unique(wanted_.begin(), wanted_.end(), same), wanted_.end());
   for (const Wanted& wanted : wanted_) {
-    if (wanted.writes) wanted.store->mutex().lock();
-    else wanted.store->mutex().lock_shared();
+    if (wanted.writes)
+      wanted.store->mutex().lock();
+    else
+      wanted.store->mutex().lock_shared();
     ++locked_;
   }
 }
@@ -102,8 +107,10 @@ void StoreLocks::Lock() {
 StoreLocks::~StoreLocks() {
   while (locked_ > 0) {
     const Wanted& wanted = wanted_[--locked_];
-    if (wanted.writes) wanted.store->mutex().unlock();
-    else wanted.store->mutex().unlock_shared();
+    if (wanted.writes)
+      wanted.store->mutex().unlock();
+    else
+      wanted.store->mutex().unlock_shared();
   }
 }
 
@@ -145,7 +152,8 @@ Status AverageStores(Store& target, const std::vector<std::shared_ptr<Store>>& s
     });
   }
   team.Leave();
-  for (size_t entry = 0; entry < layout.entries.size(); ++entry) target.Replace(entry, std::move(results[entry]));
+  for (size_t entry = 0; entry < layout.entries.size(); ++entry)
+    target.Replace(entry, std::move(results[entry]));
   return Ok();
 }
 

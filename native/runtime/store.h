@@ -49,7 +49,8 @@ class Store {
 
   // These ask the caller to hold the mutex: shared for reading, exclusive for writing.
   std::byte* data(size_t entry) const { return blocks_[entry]->data(); }
-  // Makes a buffer this store's own before it is written. False when memory is exhausted; nothing has changed then.
+  // Makes a buffer this store's own before it is written. False when memory is exhausted; nothing has changed
+  // then.
   bool Unshare(size_t entry);
   void Replace(size_t entry, std::shared_ptr<Block> block);
 
@@ -66,8 +67,8 @@ class Store {
   std::atomic<int64_t> owned_bytes_{0};
 };
 
-// Holds the locks of several stores, taken in address order so that no two runs wait for each other. A store that is
-// named twice is locked once, exclusively if any mention writes.
+// Holds the locks of several stores, taken in address order so that no two runs wait for each other. A store
+// that is named twice is locked once, exclusively if any mention writes.
 class StoreLocks {
  public:
   void Add(Store* store, bool writes) { wanted_.push_back({store, writes}); }
@@ -83,8 +84,8 @@ class StoreLocks {
   size_t locked_ = 0;
 };
 
-// target = sum of weights[i] * sources[i] over float32 entries, summed in float64; others are the first source's.
-// Target may be among the sources. Locks by itself.
+// target = sum of weights[i] * sources[i] over float32 entries, summed in float64; others are the first
+// source's. Target may be among the sources. Locks by itself.
 Status AverageStores(Store& target, const std::vector<std::shared_ptr<Store>>& sources,
                      const std::vector<double>& weights, ThreadTeam& team);
 

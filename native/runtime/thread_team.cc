@@ -19,7 +19,8 @@ namespace {
 using Body = FunctionRef<void(int64_t, int64_t, int)>;
 using Clock = std::chrono::steady_clock;
 
-// About the length of a small step: a worker that waits longer would only heat a core that someone else may need.
+// About the length of a small step: a worker that waits longer would only heat a core that someone else may
+// need.
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr int kPausesPerLook = 64;
 
@@ -31,8 +32,9 @@ inline void Pause() {
 #endif
 }
 
-// Where a thread waits for a condition over atomics. The writer changes the atomic, then calls Wake; both sides use
-// sequentially consistent accesses, so either the waiter sees the change or the writer sees the sleeper.
+// Where a thread waits for a condition over atomics. The writer changes the atomic, then calls Wake; both
+// sides use sequentially consistent accesses, so either the waiter sees the change or the writer sees the
+// sleeper.
 class Gate {
  public:
   template <typename Ready>
@@ -122,8 +124,8 @@ struct ThreadTeam::State {
 };
 
 ThreadTeam::ThreadTeam(int threads) : state_(std::make_unique<State>()) {
-  // Filled before the first thread starts: workers never see the vector change. A machine that refuses another thread
-  // leaves a smaller team; who needs the exact size compares size().
+  // Filled before the first thread starts: workers never see the vector change. A machine that refuses
+  // another thread leaves a smaller team; who needs the exact size compares size().
   for (int thread = 1; thread < threads; ++thread) state_->workers.push_back(std::make_unique<Worker>());
   for (size_t i = 0; i < state_->workers.size(); ++i) {
     Worker& worker = *state_->workers[i];

@@ -1,5 +1,17 @@
 /** Real program files for fuzzers to start from: a training program, and every op with its gradient. */
-import { adam, all, assign, compile, crossEntropy, Dropout, field, multiply, parameter, scalarInput, state } from '../../lib/index.js'
+import {
+  adam,
+  all,
+  assign,
+  compile,
+  crossEntropy,
+  Dropout,
+  field,
+  multiply,
+  parameter,
+  scalarInput,
+  state,
+} from '../../lib/index.js'
 import { GraphRunner } from '../../lib/graph/runner.js'
 import { normal } from '../../lib/graph/module.js'
 import type { Tensor } from '../../lib/graph/node.js'
@@ -39,7 +51,9 @@ function opPrograms(): Uint8Array[] {
   return ops.flatMap((op) => {
     const cases = casesOf(op, 1)
     const symbolic = cases.find(({ live }) => live !== undefined)
-    const chosen = [cases[0], symbolic].flatMap((example, index) => (example ? [{ example, symbolic: index === 1 }] : []))
+    const chosen = [cases[0], symbolic].flatMap((example, index) =>
+      example ? [{ example, symbolic: index === 1 }] : [],
+    )
     return chosen.map(({ example, symbolic }) => {
       const graph = graphOf(op, example, symbolic)
       const outputs: Record<string, Tensor> = {}
@@ -56,4 +70,5 @@ function opPrograms(): Uint8Array[] {
   })
 }
 
-export const corpus = (): Uint8Array[] => [trainingProgram(), ...opPrograms()].filter(({ length }) => length <= MOST_BYTES)
+export const corpus = (): Uint8Array[] =>
+  [trainingProgram(), ...opPrograms()].filter(({ length }) => length <= MOST_BYTES)

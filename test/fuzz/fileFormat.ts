@@ -134,7 +134,14 @@ function readBuffer(reader: Reader): FileBuffer {
 
 function readAttribute(reader: Reader): FileAttribute {
   const [name, type] = [reader.string(), reader.u8()]
-  const readers = [reader.u8, reader.i64, reader.f64, reader.string, () => reader.list(reader.i64), () => reader.list(reader.f64)]
+  const readers = [
+    reader.u8,
+    reader.i64,
+    reader.f64,
+    reader.string,
+    () => reader.list(reader.i64),
+    () => reader.list(reader.f64),
+  ]
   return { name, type, value: (readers[type] as () => AttributeValue)() }
 }
 

@@ -201,7 +201,14 @@ export function slowFile(size: number, steps: number): ProgramFile {
     ],
     source: 'slow.ts:1',
   })
-  const buffer = (name: string, role: number, storage: number): FileBuffer => ({ name, role, dtype: 0, store: 0, dims: [0, 0], storage })
+  const buffer = (name: string, role: number, storage: number): FileBuffer => ({
+    name,
+    role,
+    dtype: 0,
+    store: 0,
+    dims: [0, 0],
+    storage,
+  })
   return {
     ...stepFile(),
     symbols: [],

@@ -69,7 +69,9 @@ describe('a run', () => {
 
   test('takes numbers for inputs of rank 0 only', async () => {
     const feeds = { ...feedsOf([1]), x: 3 }
-    await expect(bound.executable.run({ counts: { batch: 1 }, feeds, stores: [makeParameters()] })).rejects.toMatchObject({
+    await expect(
+      bound.executable.run({ counts: { batch: 1 }, feeds, stores: [makeParameters()] }),
+    ).rejects.toMatchObject({
       code: 'KAIROS_SHAPE',
       details: { argument: 'feeds.x', got: '3' },
     })
@@ -90,12 +92,32 @@ describe('a run', () => {
         (good) => ({ ...good, other: Int32Array.of(1, -7) }),
         { code: 'KAIROS_ID_RANGE', details: { op: 'gather', got: '-7', source: 'model.ts:6' } },
       ],
-      ['a short feed', (good) => ({ ...good, x: new Float32Array(3) }), { code: 'KAIROS_SHAPE', details: { argument: 'feeds.x', got: '3' } }],
-      ['a long feed', (good) => ({ ...good, x: new Float32Array(5) }), { code: 'KAIROS_SHAPE', details: { argument: 'feeds.x' } }],
-      ['a feed of another type', (good) => ({ ...good, x: new Float64Array(4) }), { code: 'KAIROS_DTYPE', details: { got: 'a Float64Array' } }],
+      [
+        'a short feed',
+        (good) => ({ ...good, x: new Float32Array(3) }),
+        { code: 'KAIROS_SHAPE', details: { argument: 'feeds.x', got: '3' } },
+      ],
+      [
+        'a long feed',
+        (good) => ({ ...good, x: new Float32Array(5) }),
+        { code: 'KAIROS_SHAPE', details: { argument: 'feeds.x' } },
+      ],
+      [
+        'a feed of another type',
+        (good) => ({ ...good, x: new Float64Array(4) }),
+        { code: 'KAIROS_DTYPE', details: { got: 'a Float64Array' } },
+      ],
       ['no array at all', (good) => ({ ...good, x: 'four' }), { code: 'KAIROS_ARGUMENT', details: { got: "'four'" } }],
-      ['a missing feed', ({ ids, x }) => ({ ids, x }), { code: 'KAIROS_MISSING', details: { argument: 'feeds.other' } }],
-      ['a feed of no input', (good) => ({ ...good, y: good.x }), { code: 'KAIROS_UNKNOWN_NAME', details: { got: "'y'" } }],
+      [
+        'a missing feed',
+        ({ ids, x }) => ({ ids, x }),
+        { code: 'KAIROS_MISSING', details: { argument: 'feeds.other' } },
+      ],
+      [
+        'a feed of no input',
+        (good) => ({ ...good, y: good.x }),
+        { code: 'KAIROS_UNKNOWN_NAME', details: { got: "'y'" } },
+      ],
       [
         'a detached array',
         (good) => {
@@ -135,7 +157,9 @@ describe('a run', () => {
     test.each(refusals)('%s', async (_, edit, expected) => {
       const parameters = makeParameters()
       const feeds = edit(feedsOf([1, 2])) as ReturnType<typeof feedsOf>
-      expect(await failure(bound.executable.run({ counts: { batch: 2 }, feeds, stores: [parameters] }))).toMatchObject(expected)
+      expect(await failure(bound.executable.run({ counts: { batch: 2 }, feeds, stores: [parameters] }))).toMatchObject(
+        expected,
+      )
       expect(await weightOf(parameters)).toEqual([...weights()])
     })
 
@@ -148,7 +172,9 @@ describe('a run', () => {
       ['a string', '2' as unknown as number, 'KAIROS_ARGUMENT'],
     ])('a count %s', async (_, batch, code) => {
       const parameters = makeParameters()
-      const error = await failure(bound.executable.run({ counts: { batch }, feeds: feedsOf([1, 2]), stores: [parameters] }))
+      const error = await failure(
+        bound.executable.run({ counts: { batch }, feeds: feedsOf([1, 2]), stores: [parameters] }),
+      )
       expect(error).toMatchObject({ code, details: { argument: 'counts.batch' } })
       expect(await weightOf(parameters)).toEqual([...weights()])
       await run([1, 2], parameters) // and the binding still serves
@@ -160,7 +186,7 @@ describe('a run', () => {
       const request = { counts: { batch: 2 }, feeds, stores: [parameters], requireFinite: ['total', 'y'] }
       expect(await failure(bound.executable.run(request))).toMatchObject({
         code: 'KAIROS_NON_FINITE',
-        details: { argument: 'outputs.y', got: 'nan at row 1, position 0' },
+        details: { argument: 'outputs.y', got: 'NaN at row 1, position 0' },
       })
       expect(await weightOf(parameters)).toEqual([...weights()])
       await bound.executable.run({ ...request, requireFinite: [] })

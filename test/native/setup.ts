@@ -2,7 +2,8 @@ import { fileURLToPath } from 'node:url'
 import { Executor, type NativeArray, ParameterSet } from '../../lib/runtime/index.js'
 import { encodeFile, type ProgramFile, stepFile } from './programFile.js'
 
-export const addonPath = process.env.KAIROS_ADDON ?? fileURLToPath(new URL('../../build/Release/kairos.node', import.meta.url))
+export const addonPath =
+  process.env.KAIROS_ADDON ?? fileURLToPath(new URL('../../build/Release/kairos.node', import.meta.url))
 
 export const weights = (): Float32Array => Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8)
 
@@ -27,7 +28,9 @@ export const feedsOf = (ids: number[], other: number[] = ids): Record<string, Na
   x: Float32Array.from(ids.flatMap((_, row) => [row + 1, 10 * (row + 1)])),
 })
 
-export const weightOf = async (store: ParameterSet): Promise<number[]> => [...((await store.read(['weight'])).weight as Float32Array)]
+export const weightOf = async (store: ParameterSet): Promise<number[]> => [
+  ...((await store.read(['weight'])).weight as Float32Array),
+]
 
 /** What a promise was rejected with. */
 export const failure = (promise: Promise<unknown>): Promise<unknown> =>
