@@ -13,8 +13,19 @@ const header = (from) => `// Generated from ${from} by \`npm run generate\`; do 
 function kernelTableText() {
   const lines = [header('lib/graph/kernelTable.ts'), '#include <cstdint>', '', 'namespace kairos {', '']
   lines.push('struct AttributeDeclaration {', '  const char* name;', '  uint8_t type;', '  bool optional;', '};', '')
-  lines.push('struct KernelDeclaration {', '  const char* name;', '  int min_inputs, max_inputs, min_outputs, max_outputs;')
-  lines.push('  bool in_place;', '  bool raises_id_fault;', '  int attribute_count;', '  AttributeDeclaration attributes[6];', '};', '')
+  lines.push(
+    'struct KernelDeclaration {',
+    '  const char* name;',
+    '  int min_inputs, max_inputs, min_outputs, max_outputs;',
+  )
+  lines.push(
+    '  bool in_place;',
+    '  bool raises_id_fault;',
+    '  int attribute_count;',
+    '  AttributeDeclaration attributes[6];',
+    '};',
+    '',
+  )
   lines.push('inline constexpr KernelDeclaration kKernelTable[] = {')
   for (const [name, { inputs, outputs, attributes, inPlace, raisesIdFault }] of Object.entries(kernelTable)) {
     const list = Object.entries(attributes).map(
@@ -26,8 +37,20 @@ function kernelTableText() {
   }
   lines.push('};', '', 'enum class ElementwiseOp : int32_t {')
   for (const [name, { opcode }] of Object.entries(elementwiseTable)) lines.push(`  k${pascal(name)} = ${opcode},`)
-  lines.push('};', '', '// `types` has bit 0 for float32, bit 1 for int32, bit 2 for bool; `result` is a dtype, or -1: the same.')
-  lines.push('struct ElementwiseDeclaration {', '  ElementwiseOp op;', '  int operands;', '  int types;', '  int result;', '};', '')
+  lines.push(
+    '};',
+    '',
+    '// `types` has bit 0 for float32, bit 1 for int32, bit 2 for bool; `result` is a dtype, or -1: the same.',
+  )
+  lines.push(
+    'struct ElementwiseDeclaration {',
+    '  ElementwiseOp op;',
+    '  int operands;',
+    '  int types;',
+    '  int result;',
+    '};',
+    '',
+  )
   lines.push('inline constexpr ElementwiseDeclaration kElementwiseTable[] = {')
   for (const [name, { operands, types, result }] of Object.entries(elementwiseTable)) {
     const bits = types.reduce((sum, type) => sum | dtypeBits[type], 0)

@@ -77,13 +77,15 @@ export const subtractDims = (a: Dim, b: Dim): Dim =>
 
 export function multiplyDims(...dims: readonly Dim[]): Dim {
   return canonical(
-    dims.map(termsOf).reduce<readonly Term[]>(
-      (left, right) =>
-        left.flatMap((a) =>
-          right.map((b) => ({ coefficient: a.coefficient * b.coefficient, symbols: [...a.symbols, ...b.symbols] })),
-        ),
-      [{ coefficient: 1, symbols: [] }],
-    ),
+    dims
+      .map(termsOf)
+      .reduce<readonly Term[]>(
+        (left, right) =>
+          left.flatMap((a) =>
+            right.map((b) => ({ coefficient: a.coefficient * b.coefficient, symbols: [...a.symbols, ...b.symbols] })),
+          ),
+        [{ coefficient: 1, symbols: [] }],
+      ),
   )
 }
 
@@ -109,7 +111,8 @@ export const symbolsOf = (shape: Shape): readonly string[] => [
   ...new Set(shape.flatMap((dim) => termsOf(dim).flatMap((term) => term.symbols))),
 ]
 
-export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((dim, axis) => dim === b[axis])
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.every((dim, axis) => dim === b[axis])
 
 /** `[batch, 50, 64]` */
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`

@@ -1,6 +1,7 @@
 /** What a batch holds, by name: the type of the batch follows from it. */
-import type { DType } from './dtype.js'
+
 import type { Shape } from './dim.js'
+import type { DType } from './dtype.js'
 
 export interface Field<S extends Shape = Shape, D extends DType = DType> {
   readonly dtype: D

@@ -7,7 +7,17 @@ import { KairosError } from '../core/errors.js'
 import { applyOp, registry } from './defineOp.js'
 import { type Assignment, type Graph, makeGraph, reachable } from './graph.js'
 import { scalar, stateLeaf } from './leaf.js'
-import { type Node, type StoreSlot, specOf, type Tensor, tensorOf, type Value, type Variable, valueKey, withSource } from './node.js'
+import {
+  type Node,
+  type StoreSlot,
+  specOf,
+  type Tensor,
+  tensorOf,
+  type Value,
+  type Variable,
+  valueKey,
+  withSource,
+} from './node.js'
 import { unifyLeaves } from './trace.js'
 import type { FloatTensor, Update } from './update.js'
 
@@ -54,7 +64,11 @@ export function vjp(
     const arriving = node.outputs.map((_, index) => sums.get(valueKey({ node, index })) ?? null)
     if (arriving.every((cotangent) => cotangent === null)) continue
     if (typeof node.op.vjp === 'string') {
-      throw new KairosError('KAIROS_GRADIENT', { op: node.op.name, got: `no gradient exists: ${node.op.vjp}`, source: node.source })
+      throw new KairosError('KAIROS_GRADIENT', {
+        op: node.op.name,
+        got: `no gradient exists: ${node.op.vjp}`,
+        source: node.source,
+      })
     }
     const inputs = node.inputs.map((value) => tensorOf(value))
     const outputsOfNode = node.outputs.map((_, index) => tensorOf({ node, index }))
@@ -121,7 +135,10 @@ function assignmentsOf({ name, loss, parameters, optimizer }: Update<Value>): As
   return assignments
 }
 
-function leavesOf(variables: Readonly<Record<string, Variable>>, nameOf: (slot: string) => string): Record<string, FloatTensor> {
+function leavesOf(
+  variables: Readonly<Record<string, Variable>>,
+  nameOf: (slot: string) => string,
+): Record<string, FloatTensor> {
   return Object.fromEntries(
     Object.entries(variables).map(([slot, variable]) => [slot, stateLeaf('optimizer', named(variable, nameOf(slot)))]),
   )

@@ -14,7 +14,9 @@ export function commitOnly(graph: Graph): Set<Node> {
     const keys = node.outputs.map((_, index) => valueKey({ node, index }))
     const serves = keys.every((key) => {
       const readers = users.get(key) ?? []
-      return !outputs.has(key) && readers.every((reader) => result.has(reader)) && (readers.length > 0 || assigned.has(key))
+      return (
+        !outputs.has(key) && readers.every((reader) => result.has(reader)) && (readers.length > 0 || assigned.has(key))
+      )
     })
     if (serves) result.add(node)
   }

@@ -1,9 +1,18 @@
 /** `compile`: from a model and a function over it to a program that runs in one native call. */
+
+import { evaluateDim, type Shape, sizeOf } from '../core/dim.js'
 import { type ArrayOf, arrayOf, type DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import type { Field, Schema } from '../core/schema.js'
-import { evaluateDim, type Shape, sizeOf } from '../core/dim.js'
-import { type Executor, type Lease, OptimizerState, ParameterSet, type RunResult, Staging, State } from '../runtime/index.js'
+import {
+  type Executor,
+  type Lease,
+  OptimizerState,
+  ParameterSet,
+  type RunResult,
+  Staging,
+  State,
+} from '../runtime/index.js'
 import { variableName, variableOf } from './autodiff.js'
 import type { Counts } from './counts.js'
 import { input } from './leaf.js'
@@ -14,7 +23,9 @@ import type { TraceRequest } from './trace.js'
 import type { Optimizer, Update } from './update.js'
 
 /** The tensors of a batch, by name. */
-export type Batch<S extends Schema> = { readonly [K in keyof S]: S[K] extends Field<infer T, infer D> ? Tensor<T, D> : never }
+export type Batch<S extends Schema> = {
+  readonly [K in keyof S]: S[K] extends Field<infer T, infer D> ? Tensor<T, D> : never
+}
 
 /** The arrays that feed a batch. */
 export type BatchArrays<S extends Schema> = { readonly [K in keyof S]: ArrayOf<S[K]['dtype']> }
@@ -105,7 +116,9 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     this.model = model
     this.seed = seed
     namedVariables(model) // gives every variable its name
-    const batch = Object.fromEntries(Object.entries(schema).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]))
+    const batch = Object.fromEntries(
+      Object.entries(schema).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]),
+    )
     const { outputs, assignments } = collectAssignments(() => withMode(mode, () => build(model, batch as Batch<S>)))
     checkUpdates(updates)
     const requests = updates.map((update): Update<Tensor> => updateOf(update, outputs, model))
@@ -120,7 +133,9 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
 
   /** Scalars that a step may be given, by name, with their defaults. */
   get scalars(): Readonly<Record<string, number | undefined>> {
-    const scalars = this.runner.inputs.filter(({ name, node }) => !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0)
+    const scalars = this.runner.inputs.filter(
+      ({ name, node }) => !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0,
+    )
     return Object.fromEntries(scalars.map(({ name, otherwise }) => [name, otherwise]))
   }
 
@@ -170,7 +185,8 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
 
   /** A batch in native memory for up to `capacities` of each symbol; waits while all are in use. */
   async lease(capacities: Counts, counts: Counts = capacities): Promise<LeasedBatch<S>> {
-    const fits = (present: Counts) => Object.entries(capacities).every(([symbol, count]) => (present[symbol] ?? -1) >= count)
+    const fits = (present: Counts) =>
+      Object.entries(capacities).every(([symbol, count]) => (present[symbol] ?? -1) >= count)
     if (!this.staging || !fits(this.staging.capacities)) {
       const used = this.runner.inputs.filter(({ name }) => name in this.schema)
       const entries = used.map(({ name, node }) => ({ name, ...specOf({ node, index: 0 }) }))
@@ -179,7 +195,10 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const lease = await this.staging.ring.lease(counts)
     // Fields that the program does not read are taken all the same, so that one way of filling serves every program.
     const unread = Object.entries(this.schema).filter(([name]) => !(name in lease.views))
-    const spare = unread.map(([name, { dtype, shape }]) => [name, arrayOf(dtype, evaluateDim(sizeOf(shape), capacities))])
+    const spare = unread.map(([name, { dtype, shape }]) => [
+      name,
+      arrayOf(dtype, evaluateDim(sizeOf(shape), capacities)),
+    ])
     const views = { ...Object.fromEntries(spare), ...lease.views } as LeasedBatch<S>['views']
     return { views, lease, release: () => lease.release() }
   }
@@ -197,7 +216,9 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
 
   private entriesOf(store: Extract<Leaf, { kind: 'state' }>['store']) {
     const leaves = this.runner.plan.buffers.map(({ value }) => value.node.leaf).filter((leaf) => leaf?.kind === 'state')
-    return leaves.filter((leaf) => leaf.store === store).map(({ variable }) => entryOf(variableName(variable), variable, 0))
+    return leaves
+      .filter((leaf) => leaf.store === store)
+      .map(({ variable }) => entryOf(variableName(variable), variable, 0))
   }
 
   private resultsOf({ outputs }: RunResult): Results<Outputs> {
@@ -227,7 +248,11 @@ function updateOf<Outputs extends Record<string, Tensor>>(
     })
   }
   const chosen =
-    parameters === all ? parametersOf(model) : typeof parameters === 'function' ? parametersOf(model, parameters) : parameters
+    parameters === all
+      ? parametersOf(model)
+      : typeof parameters === 'function'
+        ? parametersOf(model, parameters)
+        : parameters
   return { name: loss, loss: tensor, parameters: chosen, optimizer }
 }
 
@@ -235,7 +260,12 @@ function checkUpdates<Outputs>(updates: readonly UpdateOptions<Outputs>[]): void
   const names = updates.map(({ loss }) => loss)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice === undefined) return
-  throw new KairosError('KAIROS_DUPLICATE', { op: 'compile', argument: 'updates', expected: 'one entry per loss', got: `'${twice}' twice` })
+  throw new KairosError('KAIROS_DUPLICATE', {
+    op: 'compile',
+    argument: 'updates',
+    expected: 'one entry per loss',
+    got: `'${twice}' twice`,
+  })
 }
 
 // Assignments ------------------------------------------------------------------------------------------------------
@@ -248,12 +278,24 @@ let collecting: TensorAssignment[] | null = null
  *
  * Throws KAIROS_ARGUMENT when the target is no state, or outside of `compile`.
  */
-export function assign<S extends Shape, D extends DType>(target: Tensor<S, D>, value: Tensor<NoInfer<S>, NoInfer<D>>): void {
+export function assign<S extends Shape, D extends DType>(
+  target: Tensor<S, D>,
+  value: Tensor<NoInfer<S>, NoInfer<D>>,
+): void {
   if (!collecting) {
-    throw new KairosError('KAIROS_ARGUMENT', { op: 'assign', got: 'a call outside of compile', hint: 'Call it in the function given to compile' })
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'assign',
+      got: 'a call outside of compile',
+      hint: 'Call it in the function given to compile',
+    })
   }
   if (!variableOf(target)) {
-    throw new KairosError('KAIROS_ARGUMENT', { op: 'assign', argument: 'target', expected: 'a state or parameter', got: 'a computed tensor' })
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'assign',
+      argument: 'target',
+      expected: 'a state or parameter',
+      got: 'a computed tensor',
+    })
   }
   collecting.push({ target, value })
 }
@@ -281,7 +323,8 @@ const entriesFor = (model: object, seed: number, trainable: boolean) =>
     .map(({ name, variable }) => entryOf(name, variable, seed))
 
 /** A fresh parameter set of a model, drawn from its initialisers. */
-export const createParameters = (model: object, seed = 0): ParameterSet => ParameterSet.create(entriesFor(model, seed, true))
+export const createParameters = (model: object, seed = 0): ParameterSet =>
+  ParameterSet.create(entriesFor(model, seed, true))
 
 /** Fresh state of a model. */
 export const createState = (model: object): State => State.create(entriesFor(model, 0, false))
@@ -301,4 +344,3 @@ export function stateFor(model: object): State {
   stateDefaults.set(model, present)
   return present
 }
-

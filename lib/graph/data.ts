@@ -4,13 +4,13 @@
  * Constants become feeds, so structurally equal graphs share one program, found by the hash of its bytes.
  */
 import { createHash } from 'node:crypto'
-import type { ArrayOf, DType } from '../core/dtype.js'
 import type { Shape } from '../core/dim.js'
+import type { ArrayOf, DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import { encode } from './encode.js'
 import { makeGraph, rewrite } from './graph.js'
 import { input } from './leaf.js'
-import { installData, specOf, type StoreSlot, type Tensor, tensorOf } from './node.js'
+import { installData, type StoreSlot, specOf, type Tensor, tensorOf } from './node.js'
 import { lower } from './passes.js'
 import { type Feed, GraphRunner, type Stores } from './runner.js'
 
@@ -25,7 +25,10 @@ const INLINE_LIMIT = 1
 export const programCache = { hits: 0, misses: 0 }
 
 /** Computes one tensor. `stores` is needed where the tensor depends on parameters or state. */
-export async function dataOf<S extends Shape, D extends DType>(tensor: Tensor<S, D>, stores: Stores = {}): Promise<ArrayOf<D>> {
+export async function dataOf<S extends Shape, D extends DType>(
+  tensor: Tensor<S, D>,
+  stores: Stores = {},
+): Promise<ArrayOf<D>> {
   const feeds: Record<string, Feed> = {}
   const graph = rewrite(
     makeGraph({ outputs: [{ name: 'data', value: tensor.value }], updates: [], assignments: [] }),
@@ -69,8 +72,12 @@ function refuseFeeds(names: readonly string[]): void {
 
 function requireStore(slot: StoreSlot, stores: Stores): void {
   if (stores[slot]) return
-  throw new KairosError('KAIROS_MISSING', { op: 'data', argument: `stores.${slot}`, expected: `a ${slot} handle`, got: 'nothing' })
+  throw new KairosError('KAIROS_MISSING', {
+    op: 'data',
+    argument: `stores.${slot}`,
+    expected: `a ${slot} handle`,
+    got: 'nothing',
+  })
 }
-
 
 installData(dataOf)

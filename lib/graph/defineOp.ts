@@ -2,8 +2,9 @@
  * One op, one place: `defineOp` takes everything Kairos must know about an op and registers it. Tests walk the
  * registry, so an op that is defined is an op that is checked.
  */
-import type { DType } from '../core/dtype.js'
+
 import { type Dim, formatShape } from '../core/dim.js'
+import type { DType } from '../core/dtype.js'
 import { type ErrorCode, type ErrorDetails, KairosError } from '../core/errors.js'
 import type { Random } from '../core/random.js'
 import type { KernelName } from './kernelTable.js'
@@ -100,7 +101,11 @@ export const registry = new Map<string, OpDefinition>()
 /** Defines and registers an op. Throws KAIROS_DUPLICATE when the name is taken. */
 export function defineOp<A extends Attributes>(definition: OpDefinition<A>): Op<A> {
   if (registry.has(definition.name)) {
-    throw new KairosError('KAIROS_DUPLICATE', { op: 'defineOp', argument: `op '${definition.name}'`, got: 'a second one' })
+    throw new KairosError('KAIROS_DUPLICATE', {
+      op: 'defineOp',
+      argument: `op '${definition.name}'`,
+      got: 'a second one',
+    })
   }
   const erased = definition as unknown as OpDefinition
   registry.set(definition.name, erased)
@@ -120,7 +125,10 @@ export function applyOp(
 ): readonly Tensor[] {
   let outputs: readonly TensorSpec[]
   try {
-    outputs = definition.infer(inputs.map(({ dtype, shape }) => ({ dtype, shape })), attributes)
+    outputs = definition.infer(
+      inputs.map(({ dtype, shape }) => ({ dtype, shape })),
+      attributes,
+    )
   } catch (error) {
     // The same refusal, now with the user's line.
     if (error instanceof KairosError && !error.details.source) {
@@ -128,7 +136,14 @@ export function applyOp(
     }
     throw error
   }
-  const node = makeNode({ op: definition, leaf: null, inputs: inputs.map(({ value }) => value), attributes, outputs, source })
+  const node = makeNode({
+    op: definition,
+    leaf: null,
+    inputs: inputs.map(({ value }) => value),
+    attributes,
+    outputs,
+    source,
+  })
   return outputs.map((_, index) => tensorOf({ node, index }))
 }
 

@@ -24,7 +24,9 @@ export interface ChainAttributes extends Attributes {
 export const typeCodes = { float32: 0, int32: 1, bool: 2 } as const satisfies Record<DType, number>
 const typeNames = ['float32', 'int32', 'bool'] as const satisfies readonly DType[]
 
-const nameOfOpcode = new Map<number, string>(Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]))
+const nameOfOpcode = new Map<number, string>(
+  Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]),
+)
 
 /** The bits of a float as an int, and back: how `constant` carries its value. */
 const bits = new DataView(new ArrayBuffer(4))
@@ -77,11 +79,20 @@ function reference(inputs: readonly ReferenceArray[], attributes: ChainAttribute
     spread(array, shape, operands[2 * index] as number, operands[2 * index + 1] as number),
   )
   for (let at = 0; at < code.length; at += INSTRUCTION_WIDTH) {
-    const [opcode, type, destination, ...sources] = code.slice(at, at + INSTRUCTION_WIDTH) as [number, number, number, ...number[]]
+    const [opcode, type, destination, ...sources] = code.slice(at, at + INSTRUCTION_WIDTH) as [
+      number,
+      number,
+      number,
+      ...number[],
+    ]
     const name = nameOfOpcode.get(opcode) as keyof typeof elementwiseTable
     if (name === 'constant') {
       const dtype = typeNames[type] as DType
-      registers[destination] = { dtype, shape, data: new Float64Array(count).fill(valueOfBits(sources[0] as number, dtype)) }
+      registers[destination] = {
+        dtype,
+        shape,
+        data: new Float64Array(count).fill(valueOfBits(sources[0] as number, dtype)),
+      }
       continue
     }
     const operandsOfStep = sources.slice(0, elementwiseTable[name].operands).map((r) => registers[r] as ReferenceArray)

@@ -23,7 +23,10 @@ export const storeSlots = ['parameters', 'optimizer', 'state'] as const satisfie
 
 const roleCodes = { temporary: 0, input: 1, state: 2, constant: 3 } as const
 const dtypeCodes = { float32: 0, int32: 1, bool: 2 } as const
-const attributeCodes = { bool: 0, int: 1, float: 2, string: 3, ints: 4, floats: 5 } as const satisfies Record<AttributeType, number>
+const attributeCodes = { bool: 0, int: 1, float: 2, string: 3, ints: 4, floats: 5 } as const satisfies Record<
+  AttributeType,
+  number
+>
 
 export interface EncodeOptions {
   /** Leave out source lines: equal graphs then have equal bytes. */
@@ -77,7 +80,11 @@ export function encode(plan: Plan, { sources = true }: EncodeOptions = {}): Uint
   return writer.finish(lengthAt)
 }
 
-function writeBuffer(writer: ByteWriter, { value, role, storage }: PlannedBuffer, dimIndex: (dim: Dim) => number): void {
+function writeBuffer(
+  writer: ByteWriter,
+  { value, role, storage }: PlannedBuffer,
+  dimIndex: (dim: Dim) => number,
+): void {
   const { dtype, shape } = specOf(value)
   const { leaf } = value.node
   const slot = leaf?.kind === 'state' ? storeSlots.indexOf(leaf.store) : 0
@@ -97,7 +104,12 @@ function writeAttributes(writer: ByteWriter, node: Node): void {
     const name = key.replace('?', '')
     const value = node.attributes[name]
     if (value === undefined && !key.endsWith('?') && kernelOf(node) === node.op?.name) {
-      throw new KairosError('KAIROS_INTERNAL', { op: node.op.name, argument: `attribute '${name}'`, got: 'nothing', source: node.source })
+      throw new KairosError('KAIROS_INTERNAL', {
+        op: node.op.name,
+        argument: `attribute '${name}'`,
+        got: 'nothing',
+        source: node.source,
+      })
     }
     return value === undefined ? [] : [{ name, type, value }]
   })

@@ -14,7 +14,12 @@ export function expand(graph: Graph): Graph {
       const { op, attributes, source } = node
       if (!op?.expand) return null
       const { expand: rule } = op
-      return withSource(source, () => rule(inputs.map((value) => tensorOf(value)), attributes)).map(({ value }) => value)
+      return withSource(source, () =>
+        rule(
+          inputs.map((value) => tensorOf(value)),
+          attributes,
+        ),
+      ).map(({ value }) => value)
     })
   }
   const name = current.nodes.find(({ op }) => op?.expand)?.op?.name ?? ''

@@ -2,9 +2,9 @@
 import { evaluateDim, formatShape, multiplyDims, type Shape } from '../core/dim.js'
 import { bytesOf } from '../core/dtype.js'
 import { variableName } from './autodiff.js'
-import { elementwiseTable, INSTRUCTION_WIDTH } from './kernelTable.js'
 import type { Counts } from './counts.js'
 import type { Graph } from './graph.js'
+import { elementwiseTable, INSTRUCTION_WIDTH } from './kernelTable.js'
 import { type Node, specOf, type Value, valueKey } from './node.js'
 import { lower } from './passes.js'
 import type { Plan } from './plan.js'
@@ -28,7 +28,12 @@ export interface Explanation {
 export function explain(request: TraceRequest, counts: Counts): Explanation {
   const passes: PassSummary[] = []
   const plan = lower(request, { check: true, observe: (name, graph) => passes.push(summarize(name, graph, counts)) })
-  const ran = { outputs: plan.graph.outputs, updates: [], assignments: plan.graph.assignments, nodes: [...plan.kernelSteps] }
+  const ran = {
+    outputs: plan.graph.outputs,
+    updates: [],
+    assignments: plan.graph.assignments,
+    nodes: [...plan.kernelSteps],
+  }
   passes.push({ ...summarize('schedule and plan', ran, counts), text: formatPlan(plan, counts) })
   return { passes, plan }
 }
@@ -60,7 +65,12 @@ export function nodeFlops(node: Node, counts: Counts): number {
   if (!node.op || node.op.alias) return 0
   const sizes = (shape: Shape) => shape.map((dim) => evaluateDim(dim, counts))
   const outputs = node.outputs.map(({ shape }) => sizes(shape))
-  if (node.op.flops) return node.op.flops(node.inputs.map((value) => sizes(specOf(value).shape)), outputs, node.attributes)
+  if (node.op.flops)
+    return node.op.flops(
+      node.inputs.map((value) => sizes(specOf(value).shape)),
+      outputs,
+      node.attributes,
+    )
   return (outputs[0] as number[]).reduce((product, dim) => product * dim, 1)
 }
 
@@ -81,7 +91,9 @@ export function formatGraph(graph: Graph): string {
       names.set(`${node.id}:${index}`, name)
       return name
     })
-    lines.push(`  ${results.join(', ')} = ${describeOp(node)}(${node.inputs.map(nameOf).join(', ')}) : ${specs}   # ${node.source}`)
+    lines.push(
+      `  ${results.join(', ')} = ${describeOp(node)}(${node.inputs.map(nameOf).join(', ')}) : ${specs}   # ${node.source}`,
+    )
   }
   for (const { name, value } of graph.outputs) lines.push(`  output ${name} = ${nameOf(value)}`)
   for (const { loss, name, parameters, optimizer } of graph.updates) {
@@ -100,7 +112,9 @@ function leafName(node: Node): string {
   return `constant ${dtype} ${formatShape(shape)}`
 }
 
-const nameOfOpcode = new Map<number, string>(Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]))
+const nameOfOpcode = new Map<number, string>(
+  Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]),
+)
 
 /** Longer chains are told by their length. */
 const NAMED_INSTRUCTIONS = 6
@@ -114,13 +128,17 @@ function describeOp(node: Node): string {
     const name = nameOfOpcode.get(code[at] as number) ?? ''
     if (name !== 'constant') names.push(name)
   }
-  return names.length > NAMED_INSTRUCTIONS ? `elementwise{${names.length} instructions}` : `elementwise{${names.join(' ')}}`
+  return names.length > NAMED_INSTRUCTIONS
+    ? `elementwise{${names.length} instructions}`
+    : `elementwise{${names.join(' ')}}`
 }
 
 /** Kernel steps in order, with the storage that each result takes. */
 function formatPlan(plan: Plan, counts: Counts): string {
   const storageOf = new Map(plan.buffers.map(({ value, storage }) => [valueKey(value), storage]))
-  const leafNames = new Map(plan.buffers.flatMap(({ value }) => (value.node.leaf ? [[valueKey(value), leafName(value.node)] as const] : [])))
+  const leafNames = new Map(
+    plan.buffers.flatMap(({ value }) => (value.node.leaf ? [[valueKey(value), leafName(value.node)] as const] : [])),
+  )
   const nameOf = (value: Value) => {
     const written = plan.writes.get(valueKey(value))
     if (written) return leafNames.get(valueKey(written)) ?? '?'
@@ -136,7 +154,12 @@ function formatPlan(plan: Plan, counts: Counts): string {
   if (commit.length === 0) return compute.join('\n')
   const bytes = formatBytes(commit.reduce((sum, node) => sum + nodeBytes(node, counts), 0))
   const summary = `  ---- checks; then ${commit.length} steps write ${plan.writes.size} variables, ${bytes} ----`
-  return [...compute, summary, ...commit.slice(0, COMMIT_LINES).map(lineOf), ...(commit.length > COMMIT_LINES ? ['  ...'] : [])].join('\n')
+  return [
+    ...compute,
+    summary,
+    ...commit.slice(0, COMMIT_LINES).map(lineOf),
+    ...(commit.length > COMMIT_LINES ? ['  ...'] : []),
+  ].join('\n')
 }
 
 /** Updates of parameters look alike: a few of them tell all. */
@@ -159,7 +182,10 @@ export function formatFlops(flops: number): string {
 }
 
 /** Share of time by kernel, from one profiled run: nanoseconds per step. */
-export function profileByKernel(plan: Plan, nanoseconds: ArrayLike<number>): { kernel: string; steps: number; share: number }[] {
+export function profileByKernel(
+  plan: Plan,
+  nanoseconds: ArrayLike<number>,
+): { kernel: string; steps: number; share: number }[] {
   const sums = new Map<string, { steps: number; time: number }>()
   let total = 0
   plan.kernelSteps.forEach((node, index) => {

@@ -6,10 +6,10 @@
  * that an update can write variables in place after all checks.
  */
 import { sameShape } from '../core/dim.js'
-import { bitsOf, type ChainAttributes, elementwiseChain, typeCodes } from './elementwiseChain.js'
 import { commitOnly } from './commitOnly.js'
-import { type Graph, mapValues, usersOf, withInputs } from './graph.js'
 import { erased } from './defineOp.js'
+import { bitsOf, type ChainAttributes, elementwiseChain, typeCodes } from './elementwiseChain.js'
+import { type Graph, mapValues, usersOf, withInputs } from './graph.js'
 import { elementwiseTable, INSTRUCTION_WIDTH } from './kernelTable.js'
 import { makeNode, type Node, specOf, type TensorSpec, type Value, valueKey } from './node.js'
 import { uniformConstant } from './simplify.js'
@@ -37,7 +37,8 @@ export function fuseElementwise(graph: Graph): Graph {
     }
     const [node] = unit.nodes as [Node]
     const rebuilt = withInputs(node, node.inputs.map(now))
-    if (rebuilt !== node) node.outputs.forEach((_, index) => replaced.set(`${node.id}:${index}`, { node: rebuilt, index }))
+    if (rebuilt !== node)
+      node.outputs.forEach((_, index) => replaced.set(`${node.id}:${index}`, { node: rebuilt, index }))
   }
   return mapValues(graph, now)
 }
@@ -66,7 +67,7 @@ function formGroups(graph: Graph): Map<Node, Group> {
   return groups
 }
 
-const shapeOf = (group: Group) => (group.nodes[0]?.outputs[0] as TensorSpec).shape
+const shapeOf = ({ nodes: [first] }: Group) => ((first as Node).outputs[0] as TensorSpec).shape
 
 const rootKeys = (graph: Graph): Set<string> =>
   new Set([...graph.outputs, ...graph.assignments].map(({ value }) => valueKey(value)))
@@ -171,7 +172,14 @@ function emit(group: Group, now: (value: Value) => Value, read: ReadonlySet<stri
     resultTypes: outputs.map(({ dtype }) => typeCodes[dtype]),
   }
   const source = (inOrder.at(-1) as Node).source
-  const chain = makeNode({ op: erased(elementwiseChain), leaf: null, inputs: builder.inputs, attributes, outputs, source })
+  const chain = makeNode({
+    op: erased(elementwiseChain),
+    leaf: null,
+    inputs: builder.inputs,
+    attributes,
+    outputs,
+    source,
+  })
   return results.map((node, index) => [valueKey({ node, index: 0 }), { node: chain, index }])
 }
 
@@ -228,7 +236,8 @@ class ChainBuilder {
     const map = this.indexMap(value)
     const stored = now(source)
     const existing = this.inputs.findIndex(
-      (other, i) => valueKey(other) === valueKey(stored) && this.maps[2 * i] === map[0] && this.maps[2 * i + 1] === map[1],
+      (other, i) =>
+        valueKey(other) === valueKey(stored) && this.maps[2 * i] === map[0] && this.maps[2 * i + 1] === map[1],
     )
     const register = existing >= 0 ? existing : this.inputs.push(stored) - 1
     if (existing < 0) this.maps.push(...map)

@@ -56,7 +56,10 @@ export function reachable(roots: readonly Value[]): Node[] {
  * Rebuilds a graph from its leaves. `replace` sees each node with its operands already rebuilt, and gives the values
  * that stand for its results, or null to keep the node (rebuilt only if an operand changed).
  */
-export function rewrite(graph: Graph, replace: (node: Node, inputs: readonly Value[]) => readonly Value[] | null): Graph {
+export function rewrite(
+  graph: Graph,
+  replace: (node: Node, inputs: readonly Value[]) => readonly Value[] | null,
+): Graph {
   const replaced = new Map<string, Value>()
   const now = (value: Value): Value => replaced.get(valueKey(value)) ?? value
   for (const node of graph.nodes) {

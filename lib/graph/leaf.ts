@@ -1,8 +1,18 @@
 /** Leaves of a graph: feeds, literals, and variables that outlive runs. */
-import { type ArrayOf, arrayOf, type DType, dtypeOfArray } from '../core/dtype.js'
+
 import { type Dim, formatShape, normalizeDim, type Shape } from '../core/dim.js'
+import { type ArrayOf, arrayOf, type DType, dtypeOfArray } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
-import { callSite, type Leaf, makeNode, type StoreSlot, type Tensor, type TensorSpec, tensorOf, type Variable } from './node.js'
+import {
+  callSite,
+  type Leaf,
+  makeNode,
+  type StoreSlot,
+  type Tensor,
+  type TensorSpec,
+  tensorOf,
+  type Variable,
+} from './node.js'
 
 function leaf<S extends Shape, D extends DType>(kind: Leaf, spec: TensorSpec): Tensor<S, D> {
   const node = makeNode({ op: null, leaf: kind, inputs: [], attributes: {}, outputs: [spec], source: callSite() })
@@ -58,7 +68,10 @@ export function scalar<D extends DType = 'float32'>(value: number, dtype: D = 'f
 }
 
 /** A value kept between runs. Use `parameter` and `state` (module.ts); this is what both are made of. */
-export function stateLeaf<S extends readonly number[], D extends DType>(store: StoreSlot, variable: Variable): Tensor<S, D> {
+export function stateLeaf<S extends readonly number[], D extends DType>(
+  store: StoreSlot,
+  variable: Variable,
+): Tensor<S, D> {
   return leaf<S, D>({ kind: 'state', store, variable }, { dtype: variable.dtype, shape: variable.shape })
 }
 

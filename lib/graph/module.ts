@@ -55,8 +55,10 @@ function floatVariable(shape: readonly number[], initializer: Initializer, train
 }
 
 /** A trainable float32 tensor of a model. */
-export const parameter = <const S extends readonly number[]>(shape: S, initializer: Initializer): Tensor<S, 'float32'> =>
-  stateLeaf<S, 'float32'>('parameters', floatVariable(shape, initializer, true))
+export const parameter = <const S extends readonly number[]>(
+  shape: S,
+  initializer: Initializer,
+): Tensor<S, 'float32'> => stateLeaf<S, 'float32'>('parameters', floatVariable(shape, initializer, true))
 
 /** A tensor that the model keeps but no gradient moves: codebooks, counts, running moments. */
 export function state<const S extends readonly number[], D extends DType = 'float32'>(

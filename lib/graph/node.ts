@@ -4,8 +4,9 @@
  * A node is an op applied to values; a value is one result of a node. Both never change after they are made, so passes
  * share them freely and build new ones. A tensor is a value with a typed shape: what users hold.
  */
-import type { ArrayOf, DType } from '../core/dtype.js'
+
 import type { Dim, Shape } from '../core/dim.js'
+import type { ArrayOf, DType } from '../core/dtype.js'
 import type { Store } from '../runtime/index.js'
 import type { OpDefinition } from './defineOp.js'
 
@@ -134,4 +135,3 @@ export function callSite(): string {
 }
 
 const INSIDE = /\/(lib|dist)\/(core|graph|ops|nn|losses|optim)\/|node:internal/
-

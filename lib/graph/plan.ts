@@ -45,7 +45,8 @@ class Planner {
       for (const operand of node.inputs) this.lastRead.set(valueKey(this.root(operand)), position)
     }
     // What is handed out lives through the whole run.
-    for (const { value } of scheduled.graph.outputs) this.lastRead.set(valueKey(this.root(value)), Number.POSITIVE_INFINITY)
+    for (const { value } of scheduled.graph.outputs)
+      this.lastRead.set(valueKey(this.root(value)), Number.POSITIVE_INFINITY)
   }
 
   plan(): Plan {
@@ -54,7 +55,12 @@ class Planner {
     for (const node of new Set(leaves)) this.place({ node, index: 0 }, (node.leaf as Leaf).kind, null)
     for (const node of steps) {
       if (this.runs(node)) this.placeResults(node)
-      else this.buffers.push({ value: { node, index: 0 }, role: 'temporary', storage: this.storage(node.inputs[0] as Value) })
+      else
+        this.buffers.push({
+          value: { node, index: 0 },
+          role: 'temporary',
+          storage: this.storage(node.inputs[0] as Value),
+        })
     }
     return {
       ...this.scheduled,

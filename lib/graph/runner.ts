@@ -2,8 +2,9 @@
  * A lowered program and its bindings: the one way from a graph to results. `compile` and `tensor.data()` both stand
  * on it.
  */
-import { dtypeOfArray } from '../core/dtype.js'
+
 import { symbolsOf } from '../core/dim.js'
+import { dtypeOfArray } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import {
   type BindOptions,
@@ -20,7 +21,7 @@ import {
 } from '../runtime/index.js'
 import { type Counts, growCapacities, inferCounts } from './counts.js'
 import { encode, storeSlots } from './encode.js'
-import { type Leaf, type Node, specOf, type StoreSlot } from './node.js'
+import { type Leaf, type Node, type StoreSlot, specOf } from './node.js'
 import { type LowerOptions, lower } from './passes.js'
 import type { Plan } from './plan.js'
 import type { TraceRequest } from './trace.js'
@@ -90,13 +91,23 @@ export class GraphRunner {
    * executor's threads.
    */
   run(request: RunnerRequest): Promise<RunResult> {
+    try {
+      return this.submit(request)
+    } catch (error) {
+      // Refused before the lease was taken: its slot must not stay in use.
+      request.lease?.release()
+      throw error
+    }
+  }
+
+  private submit(request: RunnerRequest): Promise<RunResult> {
     const { feeds, lengths } = this.collectFeeds(request)
     const shapes = this.inputs.map(({ name, node }) => ({ name, shape: specOf({ node, index: 0 }).shape }))
     const counts = inferCounts(shapes, lengths, this.symbols, { ...request.lease?.counts, ...request.counts })
     const capacities = growCapacities(this.capacities, counts, { ...request.lease?.capacities, ...request.capacities })
     this.capacities = capacities
     const key = JSON.stringify(capacities)
-    const submit = (executable: Executable, given: Readonly<Record<string, Feed>>) =>
+    const start = (executable: Executable, given: Readonly<Record<string, Feed>>) =>
       executable.run({
         counts,
         feeds: given,
@@ -104,7 +115,7 @@ export class GraphRunner {
         ...(request.lease ? { lease: request.lease } : {}),
         ...(request.requireFinite ? { requireFinite: request.requireFinite } : {}),
       })
-    if (this.waiting === 0 && this.ready?.key === key) return submit(this.ready.executable, feeds)
+    if (this.waiting === 0 && this.ready?.key === key) return start(this.ready.executable, feeds)
 
     // Something must be awaited first: the caller may reuse its arrays meanwhile, so they are copied now.
     const copies = Object.fromEntries(
@@ -112,13 +123,18 @@ export class GraphRunner {
     )
     this.waiting++
     const executable = this.submitted.then(() => this.bind(key, capacities))
-    const result = executable.then((bound) => submitted(submit(bound, copies)))
+    const result = executable.then((bound) => submitted(start(bound, copies)))
     this.submitted = result.then(
       () => this.waiting--,
       () => this.waiting--,
     )
     const callSite = callSiteOf(this.run)
-    return result.then(({ promise }) => promise).catch((error: unknown) => Promise.reject(thrownAt(error, callSite)))
+    return result
+      .then(({ promise }) => promise)
+      .catch((error: unknown) => {
+        request.lease?.release()
+        throw thrownAt(error, callSite)
+      })
   }
 
   /** Loads and binds ahead of the first run. */
@@ -195,4 +211,3 @@ const isInput = (node: Node): node is Node & { leaf: Extract<Leaf, { kind: 'inpu
 
 const isRequest = (request: TraceRequest | TraceRequest['outputs']): request is TraceRequest =>
   'outputs' in request && !('value' in request.outputs)
-

@@ -76,7 +76,10 @@ export function schedule(graph: Graph): Schedule {
       finalCopies.push(copy)
     }
   }
-  const compute = orderCompute(settled.nodes.filter((node) => node.op && !commit.has(node)), settled)
+  const compute = orderCompute(
+    settled.nodes.filter((node) => node.op && !commit.has(node)),
+    settled,
+  )
   return {
     graph: settled,
     steps: [...compute, ...order, ...finalCopies.map(({ node }) => node)],
@@ -100,7 +103,8 @@ function directWrites(graph: Graph, commit: ReadonlySet<Node>, copies: ReadonlyS
 function readsInStep(node: Node, target: Value, copies: ReadonlySet<Node>): boolean {
   const maps = node.attributes.operands as readonly number[] | undefined
   return node.inputs.every(
-    (operand, index) => aliasRoot(operand, copies).node !== target.node || (maps !== undefined && maps[2 * index + 1] === 0),
+    (operand, index) =>
+      aliasRoot(operand, copies).node !== target.node || (maps !== undefined && maps[2 * index + 1] === 0),
   )
 }
 
@@ -143,7 +147,9 @@ function orderCommit(
       }
     }
     if (order.length === nodes.length) return order
-    const stuck = nodes.find((node) => !placed.has(node) && node.outputs.some((_, index) => direct.has(valueKey({ node, index }))))
+    const stuck = nodes.find(
+      (node) => !placed.has(node) && node.outputs.some((_, index) => direct.has(valueKey({ node, index }))),
+    )
     if (!stuck) throw new KairosError('KAIROS_INTERNAL', { op: 'schedule', got: 'a cycle among commit steps' })
     stuck.outputs.forEach((_, index) => {
       direct.delete(valueKey({ node: stuck, index }))
@@ -178,7 +184,9 @@ function readersLeft(graph: Graph): Map<string, number> {
   return left
 }
 
-const uniqueValues = (values: readonly Value[]): readonly Value[] => [...new Map(values.map((v) => [valueKey(v), v])).values()]
+const uniqueValues = (values: readonly Value[]): readonly Value[] => [
+  ...new Map(values.map((v) => [valueKey(v), v])).values(),
+]
 
 /** Growth of memory in use when a step runs: its results come, operands that it reads last go. */
 function growth(node: Node, left: ReadonlyMap<string, number>): number {
@@ -235,4 +243,3 @@ function peakOf(nodes: readonly Node[], graph: Graph): number {
   }
   return peak
 }
-

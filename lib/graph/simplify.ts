@@ -32,7 +32,9 @@ function structuralKey(node: Node): string | null {
   if (node.leaf?.kind === 'constant') {
     const { data } = node.leaf
     const { dtype, shape } = node.outputs[0] as TensorSpec
-    return data.length <= FOLD_LIMIT ? `constant ${dtype} ${shape.join(',')} ${Array.from(data).map(exact).join(',')}` : null
+    return data.length <= FOLD_LIMIT
+      ? `constant ${dtype} ${shape.join(',')} ${Array.from(data).map(exact).join(',')}`
+      : null
   }
   if (node.leaf || !node.op) return null
   return `${node.op.name} ${attributesKey(node.attributes)} ${node.inputs.map(valueKey).join(' ')}`
@@ -55,7 +57,14 @@ function fold(node: Node, inputs: readonly Value[]): Node | null {
   if (!result) return null
   const data = arrayOf(dtype, count)
   data.set(result.data)
-  return makeNode({ op: null, leaf: { kind: 'constant', data }, inputs: [], attributes: {}, outputs: node.outputs, source: node.source })
+  return makeNode({
+    op: null,
+    leaf: { kind: 'constant', data },
+    inputs: [],
+    attributes: {},
+    outputs: node.outputs,
+    source: node.source,
+  })
 }
 
 function constantOf(value: Value): ReferenceArray | null {

@@ -41,7 +41,8 @@ export function checkGraph(graph: Graph, pass: string): void {
     if (assigned.has(target.node)) broken('a variable is assigned once', target.node)
     assigned.add(target.node)
     const [to, from] = [specOf(target), specOf(value)]
-    if (to.dtype !== from.dtype || !sameShape(to.shape, from.shape)) broken('an assigned value fits its variable', value.node)
+    if (to.dtype !== from.dtype || !sameShape(to.shape, from.shape))
+      broken('an assigned value fits its variable', value.node)
   }
 }
 
@@ -58,7 +59,10 @@ function checkOutputs(node: Node, broken: (rule: string, node: Node) => never): 
   expected.forEach(({ dtype, shape }, index) => {
     const stored = node.outputs[index] as TensorSpec
     if (stored.dtype !== dtype || !sameShape(stored.shape, shape)) {
-      broken(`result ${index} is ${dtype} ${formatShape(shape)}, stored as ${stored.dtype} ${formatShape(stored.shape)}`, node)
+      broken(
+        `result ${index} is ${dtype} ${formatShape(shape)}, stored as ${stored.dtype} ${formatShape(stored.shape)}`,
+        node,
+      )
     }
   })
 }

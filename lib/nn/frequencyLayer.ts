@@ -40,13 +40,18 @@ export class FrequencyLayer<Time extends number, Channels extends number> {
       return i % 2 === 0 && bin >= cutoff === isHigh ? 1 : 0
     }
     const band = (isHigh: boolean) =>
-      constant(Float32Array.from({ length: bins * channels * 2 }, (_, i) => real(isHigh)(i)), [bins, channels, 2])
+      constant(
+        Float32Array.from({ length: bins * channels * 2 }, (_, i) => real(isHigh)(i)),
+        [bins, channels, 2],
+      )
     this.low = band(false)
     this.high = band(true)
   }
 
   /** x[batch, time, channels] -> the same shape. */
-  forward<B extends Dim>(x: Tensor<readonly [B, Time, Channels], 'float32'>): Tensor<readonly [B, Time, Channels], 'float32'> {
+  forward<B extends Dim>(
+    x: Tensor<readonly [B, Time, Channels], 'float32'>,
+  ): Tensor<readonly [B, Time, Channels], 'float32'> {
     const [bins] = this.high.shape
     const scale = broadcast(broadcast(square(this.beta) as Loose, 1, [2]) as Loose, 0, [bins as number])
     const filter = add(this.low as Loose, multiply(this.high as Loose, scale as Loose) as Loose)

@@ -14,7 +14,9 @@ export class Linear<In extends number, Out extends number> {
   }
 
   /** x[..., in] -> [..., out]. Throws KAIROS_SHAPE when the last axis of `x` is not `in`. */
-  forward<const Lead extends readonly Dim[]>(x: Tensor<readonly [...Lead, In], 'float32'>): Tensor<readonly [...Lead, Out], 'float32'> {
+  forward<const Lead extends readonly Dim[]>(
+    x: Tensor<readonly [...Lead, In], 'float32'>,
+  ): Tensor<readonly [...Lead, Out], 'float32'> {
     return linear(x, this.weight, { bias: this.bias })
   }
 }

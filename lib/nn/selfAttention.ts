@@ -2,7 +2,18 @@ import type { Dim } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import { constant } from '../graph/leaf.js'
 import type { Tensor } from '../graph/node.js'
-import { batchMatmul, broadcast, logicalAnd, merge, multiply, notEqual, select, softmax, split, transpose } from '../ops/index.js'
+import {
+  batchMatmul,
+  broadcast,
+  logicalAnd,
+  merge,
+  multiply,
+  notEqual,
+  select,
+  softmax,
+  split,
+  transpose,
+} from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
 import { Dropout } from './dropout.js'
 import { Linear } from './linear.js'
@@ -51,9 +62,13 @@ export class SelfAttention<Channels extends number> {
     visible: Tensor<readonly [NoInfer<B>, NoInfer<T>, NoInfer<T>], 'bool'>,
   ): Tensor<readonly [B, T, Channels], 'float32'> {
     const width = this.channels / this.heads
-    const headsOf = (projected: Loose): Loose => transpose(split(projected, -1, [this.heads, width]) as Loose, [0, 2, 1, 3])
+    const headsOf = (projected: Loose): Loose =>
+      transpose(split(projected, -1, [this.heads, width]) as Loose, [0, 2, 1, 3])
     const [q, k, v] = [this.query, this.key, this.value].map((projection) => headsOf(projection.forward(x) as Loose))
-    const scores = multiply(batchMatmul(q as Loose, k as Loose, { transposeB: true }) as Loose, 1 / Math.sqrt(width)) as Loose
+    const scores = multiply(
+      batchMatmul(q as Loose, k as Loose, { transposeB: true }) as Loose,
+      1 / Math.sqrt(width),
+    ) as Loose
     const masked = select(broadcast(visible as Loose, 1, [this.heads]) as Loose, scores, MASKED) as Loose
     const weights = this.drop.forward(softmax(masked) as Loose) as Loose
     const mixed = transpose(batchMatmul(weights, v as Loose) as Loose, [0, 2, 1, 3])

@@ -22,7 +22,13 @@ export interface AdamOptions {
  *
  * State per parameter: `exp_avg`, `exp_avg_sq`; shared: `step`, which counts the updates of that state.
  */
-export function adam({ lr, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0, rateName = 'lr' }: AdamOptions = {}): Optimizer {
+export function adam({
+  lr,
+  betas = [0.9, 0.999],
+  epsilon = 1e-8,
+  weightDecay = 0,
+  rateName = 'lr',
+}: AdamOptions = {}): Optimizer {
   const [beta1, beta2] = betas
   for (const [name, beta] of Object.entries({ 'betas[0]': beta1, 'betas[1]': beta2 })) {
     if (beta >= 0 && beta < 1) continue

@@ -54,8 +54,7 @@ async function test(args) {
 const commands = {
   start: async (args) => {
     await setUp()
-    const demo = args.length > 0 ? args : ['demo']
-    return (await show([process.execPath, 'dist/cli/main.js', ...demo])) === 0
+    return (await show([process.execPath, 'dist/cli/main.js', 'demo', ...args])) === 0
   },
   test,
   prepare,

@@ -62,7 +62,7 @@ export async function asan(args) {
   const tests = args.length > 0 ? args : filesUnder('test/ops', /\.test\.ts$/)
   return unit(['--maxWorkers=1', '--testTimeout=600000', ...tests], {
     LD_PRELOAD: library,
-    ASAN_OPTIONS: 'detect_leaks=0',
+    ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1',
     UBSAN_OPTIONS: 'print_stacktrace=1',
     KAIROS_ADDON: join(root, 'build-asan/Release/kairos.node'),
   })

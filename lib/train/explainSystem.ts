@@ -25,11 +25,17 @@ export async function explainSystem(
   const model = buildModel(options, sequences.maxItem)
   const variables = namedVariables(model)
   const size = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1)
-  const total = variables.filter(({ variable }) => variable.trainable).reduce((sum, { variable }) => sum + size(variable.shape), 0)
+  const total = variables
+    .filter(({ variable }) => variable.trainable)
+    .reduce((sum, { variable }) => sum + size(variable.shape), 0)
   print(
     formatTable(
       ['name', 'shape', 'size'],
-      variables.map(({ name, variable }) => [name, `[${variable.shape.join(', ')}]`, size(variable.shape).toLocaleString('en-US')]),
+      variables.map(({ name, variable }) => [
+        name,
+        `[${variable.shape.join(', ')}]`,
+        size(variable.shape).toLocaleString('en-US'),
+      ]),
     ),
   )
   print(`\n${options.system}: ${total.toLocaleString('en-US')} trainable parameters\n`)
@@ -53,7 +59,8 @@ export async function explainSystem(
       const views = { history: new Int32Array(batch * options.maxLength), target: new Int32Array(batch) }
       batches.fill(0, views)
       const { profile } = await program.run(views as never, { lr: options.learningRate })
-      if (step >= WARM_UP) profile?.forEach((time, index) => (nanoseconds[index] = (nanoseconds[index] as number) + time / MEASURED))
+      if (step >= WARM_UP)
+        profile?.forEach((time, index) => (nanoseconds[index] = (nanoseconds[index] as number) + time / MEASURED))
     }
     const executable = await program.runner.prepare({ batch })
     const { arenaBytes, temporaryBytes } = executable.description
@@ -63,7 +70,11 @@ export async function explainSystem(
     print(
       formatTable(
         ['kernel', 'steps', 'share of time'],
-        profileByKernel(plan, nanoseconds).map(({ kernel, steps, share }) => [kernel, steps, `${(100 * share).toFixed(1)} %`]),
+        profileByKernel(plan, nanoseconds).map(({ kernel, steps, share }) => [
+          kernel,
+          steps,
+          `${(100 * share).toFixed(1)} %`,
+        ]),
       ),
     )
   } finally {

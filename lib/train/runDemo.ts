@@ -4,7 +4,7 @@
  * The generator plants a frequency signal whose strength is a knob. At zero the order of items means nothing, so a
  * model with a frequency branch must not beat one without; the report says which of the two holds.
  */
-import { leaveOneOut, type LeaveOneOut } from '../data/leaveOneOut.js'
+import { type LeaveOneOut, leaveOneOut } from '../data/leaveOneOut.js'
 import { plantedSequences } from '../data/planted.js'
 import { parameterCount } from '../graph/module.js'
 import { bootstrapDifference, bootstrapMean, excludesZero } from '../metrics/bootstrap.js'
@@ -84,7 +84,9 @@ function verdict({ difference, differs }: DemoReport, split: LeaveOneOut, { sign
     `95 % interval ${formatInterval(difference)} over ${split.evaluated.length.toLocaleString('en-US')} users.`
   if (!differs) return `The two models do not differ beyond their interval: ${figures}`
   const better = difference.mean > 0 ? 'The frequency branch helps' : 'The frequency branch hurts'
-  return signal === 0 ? `${better}, though nothing was planted; another seed will tell: ${figures}` : `${better}: ${figures}`
+  return signal === 0
+    ? `${better}, though nothing was planted; another seed will tell: ${figures}`
+    : `${better}: ${figures}`
 }
 
 function nextCommand({ signal }: DemoOptions): string {

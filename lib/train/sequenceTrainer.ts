@@ -1,6 +1,7 @@
 /** Trains and evaluates a sequence model on a leave-one-out split. */
-import { createEvaluationBatches, createPrefixBatches } from '../data/prefixBatches.js'
+
 import { countItems, type EvaluationPart, type LeaveOneOut } from '../data/leaveOneOut.js'
+import { createEvaluationBatches, createPrefixBatches } from '../data/prefixBatches.js'
 import { all, type Compiled, compile, createParameters, createState } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
 import { crossEntropy } from '../losses/index.js'
@@ -31,7 +32,12 @@ export interface FitOptions {
   readonly epochs: number
   /** Epochs without a better validation NDCG@10 before training ends. */
   readonly patience: number
-  readonly onStep?: (step: { readonly epoch: number; readonly batch: number; readonly samples: number; readonly loss: number }) => void
+  readonly onStep?: (step: {
+    readonly epoch: number
+    readonly batch: number
+    readonly samples: number
+    readonly loss: number
+  }) => void
   readonly onEpoch?: (report: EpochReport) => void
 }
 
@@ -53,7 +59,9 @@ type RankingProgram = Compiled<ReturnType<typeof rankingSchema>, { ranks: Tensor
 export function compileRanking(model: SequenceModel & object, maxLength: number, executor: Executor): RankingProgram {
   return compile(
     model,
-    (m, batch) => ({ ranks: targetRank(m.scores(batch.history) as Loose, batch.target as Loose, batch.exclude as Loose) as Loose }),
+    (m, batch) => ({
+      ranks: targetRank(m.scores(batch.history) as Loose, batch.target as Loose, batch.exclude as Loose) as Loose,
+    }),
     { schema: rankingSchema(maxLength), executor },
   ) as RankingProgram
 }
@@ -63,7 +71,10 @@ type TrainingProgram = Compiled<ReturnType<typeof trainingSchema>, { loss: Tenso
 /** One training step: full softmax over all items, every parameter moved by Adam. */
 export function compileTraining(
   model: SequenceModel & object,
-  { maxLength, ...options }: { readonly maxLength: number; readonly seed: number; readonly executor: Executor; readonly profile?: boolean },
+  {
+    maxLength,
+    ...options
+  }: { readonly maxLength: number; readonly seed: number; readonly executor: Executor; readonly profile?: boolean },
 ): TrainingProgram {
   return compile(
     model,
@@ -96,7 +107,12 @@ export async function rankTargets(
 }
 
 /** State of the popularity model: occurrences of every item. */
-export async function fitCounts(model: object, split: LeaveOneOut, which: 'train' | 'all', executor: Executor): Promise<State> {
+export async function fitCounts(
+  model: object,
+  split: LeaveOneOut,
+  which: 'train' | 'all',
+  executor: Executor,
+): Promise<State> {
   const state = createState(model)
   await state.write({ counts: Float32Array.from(countItems(split, which)) }, executor)
   return state
@@ -128,7 +144,11 @@ export async function fit(
       if (inFlight.length >= IN_FLIGHT) await inFlight.shift()
       const leased = await program.lease(capacities)
       const count = batches.fill(batch, leased.views)
-      const step = program.step(leased, { lr: learningRate }, { parameters, counts: { batch: count }, requireFinite: ['loss'] })
+      const step = program.step(
+        leased,
+        { lr: learningRate },
+        { parameters, counts: { batch: count }, requireFinite: ['loss'] },
+      )
       inFlight.push(
         step.then(({ loss }) => {
           lossSum += (loss as number) * count

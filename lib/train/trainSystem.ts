@@ -38,7 +38,13 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
     const handles = await train(model, split, options, executor, print)
     const program = compileRanking(model, options.maxLength, executor)
     const ranks = await rankTargets(program, split, 'test', options.maxLength, handles)
-    const report = { system: options.system, parameters: parameterCount(model), users: ranks.length, ranks, metrics: metricsOf(ranks) }
+    const report = {
+      system: options.system,
+      parameters: parameterCount(model),
+      users: ranks.length,
+      ranks,
+      metrics: metricsOf(ranks),
+    }
     print(formatReport(report, options))
     return report
   } finally {
@@ -58,8 +64,6 @@ export type ModelChoice = Pick<
   'system' | 'dimensions' | 'layers' | 'heads' | 'maxLength' | 'dropout' | 'alpha' | 'cutoff'
 >
 
-
-
 async function train(
   model: SequenceModel & object,
   split: LeaveOneOut,
@@ -71,7 +75,12 @@ async function train(
     return { state: await fitCounts(model, split, options.popularityCounts, executor) }
   }
   print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters`)
-  const { parameters, bestEpoch, epochs } = await fitWithProgress(model, split, { ...options, executor }, options.system)
+  const { parameters, bestEpoch, epochs } = await fitWithProgress(
+    model,
+    split,
+    { ...options, executor },
+    options.system,
+  )
   print(`Kept epoch ${bestEpoch} of ${epochs}, the best by validation NDCG@10.`)
   return { parameters }
 }
@@ -93,7 +102,11 @@ export async function fitWithProgress(
   options: ProgressOptions,
   title: string,
 ) {
-  const { exampleCount } = createPrefixBatches(split, { length: options.maxLength, batchSize: options.batchSize, seed: options.seed })
+  const { exampleCount } = createPrefixBatches(split, {
+    length: options.maxLength,
+    batchSize: options.batchSize,
+    seed: options.seed,
+  })
   const progress = createProgress({ title, total: exampleCount * options.epochs })
   let done = 0
   try {
@@ -129,7 +142,8 @@ export function metricsOf(ranks: Int32Array): Record<string, number> {
 
 function describeSplit(path: string, { sequences, evaluated, trainOnlyCount }: LeaveOneOut): string {
   const number = (value: number) => value.toLocaleString('en-US')
-  const short = trainOnlyCount > 0 ? `; ${number(trainOnlyCount)} users with fewer than 3 items are for training only` : ''
+  const short =
+    trainOnlyCount > 0 ? `; ${number(trainOnlyCount)} users with fewer than 3 items are for training only` : ''
   return (
     `${path}: ${number(sequences.offsets.length - 1)} users, ${number(sequences.maxItem)} items, ` +
     `${number(sequences.values.length)} interactions. Leave-one-out: ${number(evaluated.length)} users are ranked${short}.`
@@ -141,15 +155,21 @@ function formatReport({ system, ranks, metrics, users }: TrainReport, options: T
   const leaks = system === 'popularity' && options.popularityCounts === 'all'
   const lines = [
     '',
-    formatTable(['', ...CUTOFFS.map((k) => `@${k}`)], [
-      ['HR', ...CUTOFFS.map((k) => metrics[`HR@${k}`] as number)],
-      ['NDCG', ...CUTOFFS.map((k) => metrics[`NDCG@${k}`] as number)],
-    ]),
+    formatTable(
+      ['', ...CUTOFFS.map((k) => `@${k}`)],
+      [
+        ['HR', ...CUTOFFS.map((k) => metrics[`HR@${k}`] as number)],
+        ['NDCG', ...CUTOFFS.map((k) => metrics[`NDCG@${k}`] as number)],
+      ],
+    ),
     '',
     `Test, ${users.toLocaleString('en-US')} users, each target ranked among all items the user has not had; MRR ${(metrics.MRR as number).toFixed(4)}.`,
     `95 % intervals over users: HR@10 ${formatInterval(interval(hits(ranks, 10)))}, NDCG@10 ${formatInterval(interval(gains(ranks, 10)))}.`,
   ]
-  if (leaks) lines.push('These counts include validation and test items: the figures leak the answers and are for comparison only.')
+  if (leaks)
+    lines.push(
+      'These counts include validation and test items: the figures leak the answers and are for comparison only.',
+    )
   return lines.join('\n')
 }
 

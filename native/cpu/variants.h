@@ -43,10 +43,10 @@
 #endif
 
 // A variant that this build lacks answers with the baseline's entries.
-#define KAIROS_FAMILY(Name)                                                     \
-  std::span<const KernelEntry> Name##Kernels(CpuVariant variant) {              \
+#define KAIROS_FAMILY(Name)                                                               \
+  std::span<const KernelEntry> Name##Kernels(CpuVariant variant) {                        \
     KAIROS_IF_AVX512(if (variant == CpuVariant::kAvx512) return N_AVX3::Name##Entries();) \
     KAIROS_IF_AVX2(if (variant != CpuVariant::kBaseline) return N_AVX2::Name##Entries();) \
-    (void)variant;                                                              \
-    return KAIROS_BASELINE::Name##Entries();                                    \
+    (void)variant;                                                                        \
+    return KAIROS_BASELINE::Name##Entries();                                              \
   }

@@ -78,9 +78,9 @@ struct PrepareContext {
   std::span<const TensorSpec> inputs;   // capacities
   std::span<const TensorSpec> outputs;  // capacities
   const Attributes& attributes;
-  int threads;                          // size of the team that will run the kernel
+  int threads;  // size of the team that will run the kernel
   MatmulChoice matmul = MatmulChoice::kAuto;
-  size_t scratch_bytes = 0;             // prepare sets what Run needs, 64-byte aligned; not kept between runs
+  size_t scratch_bytes = 0;  // prepare sets what Run needs, 64-byte aligned; not kept between runs
 };
 
 // An id outside its table, found while running. The first one wins; the step then changes no state.
@@ -89,7 +89,7 @@ struct IdFault {
   int64_t position = 0;  // element index in the ids tensor
   int64_t value = 0;
   int64_t limit = 0;
-  int step = -1;         // filled in by the executor
+  int step = -1;  // filled in by the executor
 
   void Raise(int64_t at, int64_t id, int64_t allowed) {
     if (raised.exchange(true)) return;

@@ -37,8 +37,8 @@ inline Status Ok() { return {}; }
 // How a sentence shows a name that came from outside.
 inline std::string Quote(const std::string& name) { return "'" + name + "'"; }
 
-#define KAIROS_RETURN_IF_ERROR(expression)                  \
-  do {                                                      \
+#define KAIROS_RETURN_IF_ERROR(expression)                                      \
+  do {                                                                          \
     if (::kairos::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 

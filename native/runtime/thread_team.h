@@ -47,7 +47,8 @@ class ThreadTeam {
   // Calls body(begin, end, thread) on disjoint ranges that cover [0, count), at most one range per thread, and waits.
   // Ranges depend only on count, grain and the team's size, so results are reproducible. Fewer than 2 * grain
   // items run on the calling thread alone. Not reentrant.
-  void ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end, int thread)> body);
+  void ParallelFor(int64_t count, int64_t grain,
+                   FunctionRef<void(int64_t begin, int64_t end, int thread)> body);
 
  private:
   struct State;

@@ -1,6 +1,18 @@
 /** A long step leaves the event loop free: timers go on firing while it runs. */
 import { afterAll, describe, expect, it } from 'vitest'
-import { adam, all, compile, crossEntropy, Embedding, field, Linear, linear, mean, parametersFor, type Tensor } from '../../lib/index.js'
+import {
+  adam,
+  all,
+  compile,
+  crossEntropy,
+  Embedding,
+  field,
+  Linear,
+  linear,
+  mean,
+  parametersFor,
+  type Tensor,
+} from '../../lib/index.js'
 import { Executor } from '../../lib/runtime/index.js'
 
 /** Milliseconds between timers, the least length of the step, and the share of timers that must fire before it ends. */

@@ -1,6 +1,16 @@
 /** A step that fails changes no bit of any state, and the next one works. */
 import { describe, expect, it } from 'vitest'
-import { adam, all, assign, compile, createState, isKairosError, multiply, scalarInput, state } from '../../lib/index.js'
+import {
+  adam,
+  all,
+  assign,
+  compile,
+  createState,
+  isKairosError,
+  multiply,
+  scalarInput,
+  state,
+} from '../../lib/index.js'
 import { add, log, mean } from '../../lib/ops/index.js'
 import { batchOf, freshParameters, SmallModel, schema, squaredError } from './support.js'
 
@@ -19,12 +29,18 @@ async function setUp() {
     },
     { schema, updates: [{ loss: 'loss', parameters: all, optimizer: adam({ lr: 0.01 }) }] },
   )
-  const handles = { parameters: freshParameters(model), optimizer: program.createOptimizerState(), state: createState(model) }
+  const handles = {
+    parameters: freshParameters(model),
+    optimizer: program.createOptimizerState(),
+    state: createState(model),
+  }
   await program.step(batchOf(8), {}, handles)
   const snapshot = async () => {
     const parts = [handles.parameters, handles.optimizer, handles.state].map(async (store) => {
       const values = await store.read(store.entries.map(({ name }) => name))
-      return Object.entries(values).map(([name, a]) => `${name} ${Buffer.from(a.buffer, a.byteOffset, a.byteLength).toString('hex')}`)
+      return Object.entries(values).map(
+        ([name, a]) => `${name} ${Buffer.from(a.buffer, a.byteOffset, a.byteLength).toString('hex')}`,
+      )
     })
     return (await Promise.all(parts)).flat()
   }
@@ -39,7 +55,10 @@ const detached = () => {
 
 const resized = () => {
   // Resizable buffers are newer than this library's `lib` setting.
-  const Resizable = ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer & { resize(length: number): void }
+  const Resizable = ArrayBuffer as unknown as new (
+    length: number,
+    options: object,
+  ) => ArrayBuffer & { resize(length: number): void }
   const buffer = new Resizable(256, { maxByteLength: 256 })
   const view = new Float32Array(buffer, 0, 64)
   buffer.resize(8)
@@ -47,15 +66,39 @@ const resized = () => {
 }
 
 const failures: [string, () => Record<string, unknown>, Record<string, number>, RegExp, string][] = [
-  ['an id above its table', () => ({ ids: Int32Array.from({ length: 24 }, (_, i) => (i === 17 ? 11 : 1)) }), {}, /feeds\.ids should be an id of table .table. in \[0, 11\) but got 11 at row 5, position 2/, 'KAIROS_ID_RANGE'],
-  ['a negative id', () => ({ ids: Int32Array.from({ length: 24 }, (_, i) => (i === 0 ? -1 : 1)) }), {}, /-1/, 'KAIROS_ID_RANGE'],
+  [
+    'an id above its table',
+    () => ({ ids: Int32Array.from({ length: 24 }, (_, i) => (i === 17 ? 11 : 1)) }),
+    {},
+    /feeds\.ids should be an id of table .table. in \[0, 11\) but got 11 at row 5, position 2/,
+    'KAIROS_ID_RANGE',
+  ],
+  [
+    'a negative id',
+    () => ({ ids: Int32Array.from({ length: 24 }, (_, i) => (i === 0 ? -1 : 1)) }),
+    {},
+    /-1/,
+    'KAIROS_ID_RANGE',
+  ],
   ['a short buffer', () => ({ x: new Float32Array(63) }), {}, /feeds\.x/, 'KAIROS_SHAPE'],
   ['a long buffer', () => ({ x: new Float32Array(72) }), {}, /feeds\.(x|ids|target)/, 'KAIROS_SHAPE'],
   ['a detached array', () => ({ x: detached() }), {}, /x/, 'KAIROS_'],
   ['a view of a shrunken buffer', () => ({ x: resized() }), {}, /x/, 'KAIROS_'],
   ['shared memory', () => ({ x: new Float32Array(new SharedArrayBuffer(256)) }), {}, /feeds\.x/, 'KAIROS_ARGUMENT'],
-  ['another element type', () => ({ x: new Float64Array(64) }), {}, /feeds\.x should be dtype float32 but got Float64Array/, 'KAIROS_DTYPE'],
-  ['a plain array', () => ({ x: Array.from({ length: 64 }, () => 0) }), {}, /feeds\.x should be dtype float32 but got Array/, 'KAIROS_DTYPE'],
+  [
+    'another element type',
+    () => ({ x: new Float64Array(64) }),
+    {},
+    /feeds\.x should be dtype float32 but got Float64Array/,
+    'KAIROS_DTYPE',
+  ],
+  [
+    'a plain array',
+    () => ({ x: Array.from({ length: 64 }, () => 0) }),
+    {},
+    /feeds\.x should be dtype float32 but got Array/,
+    'KAIROS_DTYPE',
+  ],
   ['a missing field', () => ({ x: undefined }), {}, /feeds\.x/, 'KAIROS_MISSING'],
   ['an unknown field', () => ({ y: new Float32Array(3) }), {}, /feeds\.y/, 'KAIROS_UNKNOWN_NAME'],
 ]
@@ -101,5 +144,22 @@ describe('a failing step', () => {
     }
     const error = await myTrainingLoop().catch((reason: Error) => reason)
     expect((error as Error).stack).toContain('myTrainingLoop')
+  })
+
+  it('gives the slot of a leased batch back, however early it was refused', async () => {
+    const { program, handles } = await setUp()
+    for (let round = 0; round < 8; round++) {
+      const batch = await program.lease({ batch: 8 })
+      batch.views.ids.fill(round % 2 === 0 ? 99 : 1)
+      // Refused natively for its ids, or before that for a scalar that is not known.
+      const scalars: Record<string, number> = round % 2 === 0 ? {} : { unknown: 1 }
+      await expect(program.step(batch, scalars, handles)).rejects.toThrow(/ids|unknown/)
+    }
+    const batch = await program.lease({ batch: 8 })
+    Object.entries(batchOf(8)).forEach(([name, values]) => {
+      batch.views[name as 'x'].set(values)
+    })
+    expect((await program.step(batch, {}, handles)).loss).toBeGreaterThan(0)
+    await expect(program.step(batch, {}, handles)).rejects.toMatchObject({ code: 'KAIROS_DETACHED' })
   })
 })

@@ -29,14 +29,17 @@ describe('live counts', () => {
     return { loss, score: [...score], parameters: values.flatMap((array) => [...array]) }
   }
 
-  it.each([1, CAPACITY - 1, CAPACITY])('count %i of capacity 12 is the same as a program of that size', async (count) => {
-    const exact = await step(programOver(model, false), count)
-    const poisoned = await step(programOver(model, true), count, { batch: CAPACITY })
-    expect(poisoned.score).toEqual(exact.score)
-    expect(poisoned.loss).toBe(exact.loss)
-    expect(poisoned.parameters.every(Number.isFinite)).toBe(true)
-    poisoned.parameters.forEach((value, index) => expect(value).toBeCloseTo(exact.parameters[index] as number, 6))
-  })
+  it.each([1, CAPACITY - 1, CAPACITY])(
+    'count %i of capacity 12 is the same as a program of that size',
+    async (count) => {
+      const exact = await step(programOver(model, false), count)
+      const poisoned = await step(programOver(model, true), count, { batch: CAPACITY })
+      expect(poisoned.score).toEqual(exact.score)
+      expect(poisoned.loss).toBe(exact.loss)
+      expect(poisoned.parameters.every(Number.isFinite)).toBe(true)
+      poisoned.parameters.forEach((value, index) => expect(value).toBeCloseTo(exact.parameters[index] as number, 6))
+    },
+  )
 
   it('count 0 moves no parameter and reads nothing', async () => {
     const before = freshParameters(model)

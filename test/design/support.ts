@@ -1,7 +1,20 @@
 /** A small model that goes through every part that must respect live counts. */
 import { createParameters } from '../../lib/graph/compile.js'
-import { field, Linear, LayerNorm, normal, parameter, type Tensor } from '../../lib/index.js'
-import { add, embedding, gelu, matmul, max, mean, merge, multiply, softmax, square, subtract, sum } from '../../lib/ops/index.js'
+import { field, LayerNorm, Linear, normal, parameter, type Tensor } from '../../lib/index.js'
+import {
+  add,
+  embedding,
+  gelu,
+  matmul,
+  max,
+  mean,
+  merge,
+  multiply,
+  softmax,
+  square,
+  subtract,
+  sum,
+} from '../../lib/ops/index.js'
 import type { ParameterSet } from '../../lib/runtime/index.js'
 
 export const schema = {
@@ -17,7 +30,10 @@ export class SmallModel {
   readonly head = parameter([8, 1], normal(0.3))
 
   /** ids[batch, 3], x[batch, 8] -> [batch] */
-  score(ids: Tensor<readonly ['batch', 3], 'int32'>, x: Tensor<readonly ['batch', 8], 'float32'>): Tensor<readonly ['batch'], 'float32'> {
+  score(
+    ids: Tensor<readonly ['batch', 3], 'int32'>,
+    x: Tensor<readonly ['batch', 8], 'float32'>,
+  ): Tensor<readonly ['batch'], 'float32'> {
     const looked = embedding(this.table, ids)
     const pooled = add(sum(looked, 1), max(looked, 1))
     const hidden = gelu(this.hidden.forward(add(pooled, x)))
@@ -26,8 +42,10 @@ export class SmallModel {
   }
 }
 
-export const squaredError = (score: Tensor<readonly ['batch'], 'float32'>, target: Tensor<readonly ['batch'], 'float32'>) =>
-  mean(square(subtract(score, target)))
+export const squaredError = (
+  score: Tensor<readonly ['batch'], 'float32'>,
+  target: Tensor<readonly ['batch'], 'float32'>,
+) => mean(square(subtract(score, target)))
 
 export function batchOf(count: number, seed = 1) {
   let state = seed * 2654435761

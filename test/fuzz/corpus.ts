@@ -1,4 +1,8 @@
 /** Real program files for fuzzers to start from: a training program, and every op with its gradient. */
+
+import { normal } from '../../lib/graph/module.js'
+import type { Tensor } from '../../lib/graph/node.js'
+import { GraphRunner } from '../../lib/graph/runner.js'
 import {
   adam,
   all,
@@ -12,9 +16,6 @@ import {
   scalarInput,
   state,
 } from '../../lib/index.js'
-import { GraphRunner } from '../../lib/graph/runner.js'
-import { normal } from '../../lib/graph/module.js'
-import type { Tensor } from '../../lib/graph/node.js'
 import { add, matmul } from '../../lib/ops/index.js'
 import { SmallModel, schema, squaredError } from '../design/support.js'
 import { casesOf, gradientOf, graphOf, ops } from '../ops/harness.js'

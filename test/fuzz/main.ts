@@ -6,7 +6,7 @@
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { failingFuzzer, isFailing } from './failing.js'
-import { failOnStrayErrors, type Fuzzer, iterateFor, watch } from './watch.js'
+import { type Fuzzer, failOnStrayErrors, iterateFor, watch } from './watch.js'
 
 const fuzzers: Record<string, (seed: number) => Promise<Fuzzer>> = {
   programFile: async (seed) => new (await import('./programFile.js')).ProgramFileFuzzer(seed),

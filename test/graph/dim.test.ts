@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addDims, type Dim, evaluateDim, multiplyDims, normalizeDim, subtractDims, symbolsOf } from '../../lib/core/dim.js'
+import {
+  addDims,
+  type Dim,
+  evaluateDim,
+  multiplyDims,
+  normalizeDim,
+  subtractDims,
+  symbolsOf,
+} from '../../lib/core/dim.js'
 
 describe('dims', () => {
   it('keeps one text per polynomial', () => {

@@ -5,10 +5,24 @@ import { constant, input, scalar } from '../../lib/graph/leaf.js'
 import { namedVariables, normal, parameter, state } from '../../lib/graph/module.js'
 import { type Node, type Tensor, tensorOf, valueKey } from '../../lib/graph/node.js'
 import { graphPasses, lower } from '../../lib/graph/passes.js'
-import { type Plan } from '../../lib/graph/plan.js'
+import type { Plan } from '../../lib/graph/plan.js'
 import { checkGraph, checkPlan, checkSchedule } from '../../lib/graph/spec.js'
 import { type TraceRequest, trace } from '../../lib/graph/trace.js'
-import { add, addBias, broadcast, gelu, matmul, mean, multiply, relu, reshape, sqrt, square, subtract, sum } from '../../lib/ops/index.js'
+import {
+  add,
+  addBias,
+  broadcast,
+  gelu,
+  matmul,
+  mean,
+  multiply,
+  relu,
+  reshape,
+  sqrt,
+  square,
+  subtract,
+  sum,
+} from '../../lib/ops/index.js'
 import { adam } from '../../lib/optim/index.js'
 
 const opsOf = (graph: Pick<Graph, 'nodes'>) => graph.nodes.flatMap(({ op }) => (op ? [op.name] : []))
@@ -36,7 +50,9 @@ describe('trace', () => {
 
   it('refuses one name for two shapes, naming both', () => {
     const request = { outputs: { y: add(sum(input('x', ['batch', 4])), sum(input('x', ['batch', 5]))) } }
-    expect(() => trace(request)).toThrow(/input 'x' should be one dtype and shape \(float32 \[batch, 4\].*but got float32 \[batch, 5\]/)
+    expect(() => trace(request)).toThrow(
+      /input 'x' should be one dtype and shape \(float32 \[batch, 4\].*but got float32 \[batch, 5\]/,
+    )
   })
 })
 
@@ -70,7 +86,9 @@ describe('autodiff', () => {
   })
 
   it('refuses a loss that is no scalar', () => {
-    expect(() => gradients(input('x', [3]), [])).toThrow(/gradients: loss should be a float32 of rank 0 but got float32 \[3\]/)
+    expect(() => gradients(input('x', [3]), [])).toThrow(
+      /gradients: loss should be a float32 of rank 0 but got float32 \[3\]/,
+    )
   })
 
   it('names a parameter that the loss does not reach', () => {
@@ -80,7 +98,9 @@ describe('autodiff', () => {
       outputs: { loss: sum(model.used) },
       updates: [{ name: 'loss', loss: sum(model.used), parameters: [model.used, model.unused], optimizer: adam() }],
     }
-    expect(() => lower(request)).toThrow(/updates\.loss should be parameters that the loss depends on but got 'unused', which it does not/)
+    expect(() => lower(request)).toThrow(
+      /updates\.loss should be parameters that the loss depends on but got 'unused', which it does not/,
+    )
   })
 })
 
@@ -132,7 +152,10 @@ describe('fusion', () => {
     const model = { w: parameter([4, 3], normal(1)) }
     namedVariables(model)
     const loss = mean(square(matmul(input('x', ['batch', 4]), model.w)))
-    const plan = lower({ outputs: { loss }, updates: [{ name: 'loss', loss, parameters: [model.w], optimizer: adam() }] }, { check: true })
+    const plan = lower(
+      { outputs: { loss }, updates: [{ name: 'loss', loss, parameters: [model.w], optimizer: adam() }] },
+      { check: true },
+    )
     const commit = plan.kernelSteps.slice(plan.kernelCommitStart)
     const update = commit.filter((node) => node.outputs[0]?.shape.length === 2)
     expect(update).toHaveLength(1)
@@ -143,12 +166,22 @@ describe('fusion', () => {
 })
 
 describe('schedule', () => {
-  const assignmentsOf = (pairs: readonly (readonly [Tensor, Tensor])[]) => pairs.map(([target, value]) => ({ target, value }))
+  const assignmentsOf = (pairs: readonly (readonly [Tensor, Tensor])[]) =>
+    pairs.map(([target, value]) => ({ target, value }))
 
   it('swaps two variables through saved values', () => {
     const model = { a: state([2]), b: state([2]) }
     namedVariables(model)
-    const plan = lower({ outputs: {}, assignments: assignmentsOf([[model.a, model.b], [model.b, model.a]]) }, { check: true })
+    const plan = lower(
+      {
+        outputs: {},
+        assignments: assignmentsOf([
+          [model.a, model.b],
+          [model.b, model.a],
+        ]),
+      },
+      { check: true },
+    )
     expect(kernels(plan)).toEqual(['reshape', 'reshape', 'reshape', 'reshape'].map(() => 'copy'))
     expect(plan.kernelCommitStart).toBe(2)
   })
@@ -157,7 +190,13 @@ describe('schedule', () => {
     const model = { a: state([2]), b: state([2]) }
     namedVariables(model)
     const plan = lower(
-      { outputs: {}, assignments: assignmentsOf([[model.a, add(model.a, 1)], [model.b, multiply(model.a, 2)]]) },
+      {
+        outputs: {},
+        assignments: assignmentsOf([
+          [model.a, add(model.a, 1)],
+          [model.b, multiply(model.a, 2)],
+        ]),
+      },
       { check: true },
     )
     expect(plan.kernelCommitStart).toBe(0)
@@ -170,7 +209,10 @@ describe('schedule', () => {
     const plan = lower(
       {
         outputs: {},
-        assignments: assignmentsOf([[model.a, sum(model.b, 0)], [model.b, add(model.b, broadcast(model.a, 0, [2]))]]),
+        assignments: assignmentsOf([
+          [model.a, sum(model.b, 0)],
+          [model.b, add(model.b, broadcast(model.a, 0, [2]))],
+        ]),
       },
       { check: true },
     )
@@ -180,7 +222,10 @@ describe('schedule', () => {
   it('hands out the old value of a variable that is written', () => {
     const model = { a: state([2]) }
     namedVariables(model)
-    const plan = lower({ outputs: { old: model.a }, assignments: assignmentsOf([[model.a, add(model.a, 1)]]) }, { check: true })
+    const plan = lower(
+      { outputs: { old: model.a }, assignments: assignmentsOf([[model.a, add(model.a, 1)]]) },
+      { check: true },
+    )
     expect(kernels(plan)[0]).toBe('copy')
     expect(plan.kernelCommitStart).toBe(1)
   })
@@ -212,7 +257,9 @@ describe('the graph spec itself', () => {
   })
 
   it('sees operands that come too late', () => {
-    expect(() => checkGraph({ ...graph, nodes: graph.nodes.toReversed() }, 'test')).toThrow(/operands stand before users/)
+    expect(() => checkGraph({ ...graph, nodes: graph.nodes.toReversed() }, 'test')).toThrow(
+      /operands stand before users/,
+    )
   })
 
   it('sees a variable that is assigned twice', () => {
@@ -253,7 +300,9 @@ describe('the graph spec itself', () => {
     const b = matmul(a, x)
     const plan = lower({ outputs: { y: sum(matmul(a, b)) } })
     const storageOfA = plan.buffers.find(({ value }) => value.node.op?.name === 'matmul')?.storage as number
-    const shared = plan.buffers.map((buffer) => (buffer.role === 'temporary' ? { ...buffer, storage: storageOfA } : buffer))
+    const shared = plan.buffers.map((buffer) =>
+      buffer.role === 'temporary' ? { ...buffer, storage: storageOfA } : buffer,
+    )
     checkPlan(plan)
     expect(() => checkPlan({ ...plan, buffers: shared })).toThrow(/memory still holds the operand that is read/)
   })
@@ -261,11 +310,18 @@ describe('the graph spec itself', () => {
 
 describe('constants', () => {
   it('refuse data that does not fill their shape', () => {
-    expect(() => constant(new Float32Array(5), [2, 3])).toThrow(/constant: data should be 6 elements for shape \[2, 3\] but got 5/)
+    expect(() => constant(new Float32Array(5), [2, 3])).toThrow(
+      /constant: data should be 6 elements for shape \[2, 3\] but got 5/,
+    )
   })
 
   it('are one node when equal', () => {
-    const graph = after('simplify', { outputs: { y: add(constant(Float32Array.of(1, 2), [2]), input('x', [2])), z: multiply(constant(Float32Array.of(1, 2), [2]), input('x', [2])) } })
+    const graph = after('simplify', {
+      outputs: {
+        y: add(constant(Float32Array.of(1, 2), [2]), input('x', [2])),
+        z: multiply(constant(Float32Array.of(1, 2), [2]), input('x', [2])),
+      },
+    })
     expect(graph.nodes.filter(({ leaf }) => leaf?.kind === 'constant')).toHaveLength(1)
     expect(valueKey(tensorOf(graph.outputs[0]?.value as never).value)).toBeTypeOf('string')
   })

@@ -67,7 +67,7 @@ export function encodeFile(file: ProgramFile): Uint8Array {
     else if (type === 1) i64(value)
     else if (type === 2) f64(value)
     else if (type === 3) text(value)
-    else list(value, type === 4 ? i64 : f64)
+    else list(value as number[], type === 4 ? i64 : f64)
   }
 
   bytes.push(...new TextEncoder().encode(file.magic))

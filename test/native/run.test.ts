@@ -135,7 +135,11 @@ describe('a run', () => {
       [
         'a view whose resizable buffer shrank',
         (good) => {
-          const buffer = new ArrayBuffer(16, { maxByteLength: 16 })
+          const Resizable = ArrayBuffer as unknown as new (
+            bytes: number,
+            options: object,
+          ) => ArrayBuffer & { resize(bytes: number): void }
+          const buffer = new Resizable(16, { maxByteLength: 16 })
           const x = new Float32Array(buffer, 0, 4)
           buffer.resize(8)
           return { ...good, x }

@@ -36,13 +36,18 @@ describe('the README example', () => {
     const { config } = ts.readConfigFile(join(root, 'tsconfig.check.json'), ts.sys.readFile)
     const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
     const program = ts.createProgram([path], { ...options, noEmit: true })
-    const texts = ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+    const texts = ts
+      .getPreEmitDiagnostics(program)
+      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
     expect(texts).toEqual([])
   })
 
   it('runs, and its loss falls', async () => {
     const { stdout } = await run(process.execPath, ['--import', 'tsx', path], { cwd: root })
-    const losses = stdout.trim().split('\n').map((line) => Number(line.split(' ')[1]))
+    const losses = stdout
+      .trim()
+      .split('\n')
+      .map((line) => Number(line.split(' ')[1]))
     expect(losses).toHaveLength(4)
     expect(losses[3]).toBeLessThan((losses[0] as number) - 2)
   })

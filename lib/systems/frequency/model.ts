@@ -8,7 +8,15 @@
 import type { Dim } from '../../core/dim.js'
 import { normal, parameter } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
-import { causalVisibility, Dropout, Embedding, FeedForward, FrequencyLayer, LayerNorm, SelfAttention } from '../../nn/index.js'
+import {
+  causalVisibility,
+  Dropout,
+  Embedding,
+  FeedForward,
+  FrequencyLayer,
+  LayerNorm,
+  SelfAttention,
+} from '../../nn/index.js'
 import { add, broadcast, linear, merge, multiply, slice } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
 import type { FrequencyConfig } from './config.js'
@@ -50,7 +58,10 @@ class Block {
   }
 
   forward<B extends Dim>(x: Sequence<B>, visible: Tensor<readonly [B, number, number], 'bool'>): Sequence<B> {
-    const mixed = this.mix(x, this.attentionResidual.join(x, this.attention.forward(x as Loose, visible as Loose) as Loose))
+    const mixed = this.mix(
+      x,
+      this.attentionResidual.join(x, this.attention.forward(x as Loose, visible as Loose) as Loose),
+    )
     return this.feedForwardResidual.join(mixed, this.feedForward.forward(mixed as Loose) as Loose)
   }
 
