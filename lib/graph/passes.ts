@@ -23,13 +23,13 @@ export const graphPasses: readonly { readonly name: string; readonly run: (graph
 export interface LowerOptions {
   /** Sees the graph after tracing and after each pass. */
   readonly observe?: (pass: string, graph: Graph) => void
-  /** Check the graph after each pass. Default: when KAIROS_DEBUG is set. */
+  /** Check the graph after each pass. Default: when KAIROS_CHECK or KAIROS_DEBUG is set. */
   readonly check?: boolean
 }
 
 /** From tensors to a planned program. Runs once per model and mode, on the calling thread. */
 export function lower(request: TraceRequest, options: LowerOptions = {}): Plan {
-  const { observe, check = Boolean(process.env.KAIROS_DEBUG) } = options
+  const { observe, check = Boolean(process.env.KAIROS_CHECK || process.env.KAIROS_DEBUG) } = options
   let graph = trace(request)
   observe?.('trace', graph)
   if (check) checkGraph(graph, 'trace')
