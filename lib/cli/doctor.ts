@@ -25,8 +25,8 @@ export function diagnosis(native: AddonDescription | undefined): [string, string
     ...rows,
     ['processor', `${cpu.name}, ${cpu.cores} cores`],
     ['variants', `${cpu.variants.join(', ')}; ${best} is used${cap ? ` (KAIROS_CPU=${cap})` : ''}`],
-    ['oneDNN', oneDnn.available ? `present: ${oneDnn.reason}` : `absent: ${oneDnn.reason}`],
-    ['CUDA', cuda.available ? `present: ${cuda.reason}` : `absent: ${cuda.reason}`],
+    ['oneDNN', presence(oneDnn)],
+    ['CUDA', presence(cuda)],
     ['kernels', `${kernels.length}`],
   ]
 }
@@ -48,3 +48,7 @@ export const doctor = {
     if (failure) throw failure
   },
 }
+
+/** `present`, `absent: libcuda.so.1 is not on this machine` */
+const presence = ({ available, reason }: { readonly available: boolean; readonly reason: string }): string =>
+  [available ? 'present' : 'absent', reason].filter((text) => text !== '').join(': ')

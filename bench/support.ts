@@ -1,0 +1,118 @@
+/** What benchmarks share: alternating measurements of kernel time, medians, and a table. */
+import { arrayOf } from '../lib/core/dtype.js'
+import { createRandom } from '../lib/core/random.js'
+import { specOf, type Tensor } from '../lib/graph/node.js'
+import { GraphRunner } from '../lib/graph/runner.js'
+import type { Executor } from '../lib/runtime/index.js'
+
+/** One line of the report. Times are medians in milliseconds. */
+export interface BenchResult {
+  readonly name: string
+  readonly shape: string
+  readonly threads: number
+  readonly ours: number
+  /** Quarter and three-quarter points of our times. */
+  readonly spread: readonly [number, number]
+  readonly peer?: { readonly name: string; readonly time: number }
+  /** The least time that the work can take, and what that is. */
+  readonly floor?: { readonly name: string; readonly time: number }
+  readonly note?: string
+}
+
+export interface Contender {
+  readonly name: string
+  /** Milliseconds of one run. */
+  run(): Promise<number>
+}
+
+const ROUNDS = 31
+const WARM_UP = 3
+
+/** Runs contenders in turn, so that a noisy moment meets all of them; gives each one's sorted times. */
+export async function alternate(contenders: readonly Contender[], rounds = ROUNDS): Promise<number[][]> {
+  const times = contenders.map((): number[] => [])
+  for (let round = -WARM_UP; round < rounds; round++) {
+    for (const [index, contender] of contenders.entries()) {
+      const time = await contender.run()
+      if (round >= 0) times[index]?.push(time)
+    }
+  }
+  return times.map((list) => list.sort((a, b) => a - b))
+}
+
+export const quantile = (sorted: readonly number[], share: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] as number
+
+export const median = (sorted: readonly number[]): number => quantile(sorted, 0.5)
+
+/** Kernel time of a graph over fed inputs, without the copying of feeds. */
+export function contender(
+  name: string,
+  outputs: Record<string, Tensor>,
+  executor: Executor,
+): Contender & { readonly runner: GraphRunner } {
+  const runner = new GraphRunner(outputs, { executor, profile: true })
+  const random = createRandom(1).fork('bench')
+  const feeds = Object.fromEntries(
+    runner.inputs.map(({ name: input, node }) => {
+      const { dtype, shape } = specOf({ node, index: 0 })
+      const array = arrayOf(
+        dtype,
+        (shape as readonly number[]).reduce((product, dim) => product * dim, 1),
+      )
+      for (let i = 0; i < array.length; i++) array[i] = random.normal()
+      return [input, array]
+    }),
+  )
+  return {
+    name,
+    runner,
+    async run() {
+      const { profile } = await runner.run({ feeds })
+      return Array.from(profile ?? []).reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e6
+    },
+  }
+}
+
+/** Refuses to time contenders whose results differ by more than rounding. */
+export async function verify(
+  left: GraphRunner,
+  right: GraphRunner,
+  feeds: Record<string, Float32Array>,
+  name: string,
+): Promise<void> {
+  const [a, b] = await Promise.all([left, right].map(async (runner) => (await runner.run({ feeds })).outputs.y?.data))
+  const largest = (a as Float32Array).reduce((most, x) => Math.max(most, Math.abs(x)), 0)
+  ;(a as Float32Array).forEach((x, i) => {
+    const difference = Math.abs(x - ((b as Float32Array)[i] as number))
+    if (!(difference <= 1e-4 * largest)) throw new Error(`${name}: results differ at ${i}: ${x} and ${b?.[i]}`)
+  })
+}
+
+const number = (time: number) => (time >= 10 ? time.toFixed(1) : time.toPrecision(3))
+
+export function formatResult({ name, shape, threads, ours, spread, peer, floor, note }: BenchResult): string[] {
+  return [
+    name,
+    shape,
+    `${threads}`,
+    `${number(ours)} (${number(spread[0])}-${number(spread[1])})`,
+    peer ? `${number(peer.time)} ${peer.name}` : '',
+    peer ? (ours / peer.time).toFixed(2) : '',
+    floor ? `${number(floor.time)} ${floor.name}` : '',
+    floor ? `${Math.round((100 * floor.time) / ours)} %` : '',
+    note ?? '',
+  ]
+}
+
+export const header = [
+  'kernel',
+  'shape',
+  'threads',
+  'ours, ms',
+  'peer, ms',
+  'ours / peer',
+  'floor, ms',
+  'of the floor',
+  'note',
+]
