@@ -108,6 +108,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   private readonly shapes: ReadonlyMap<string, number>
   private optimizerDefault: OptimizerState | null = null
   private staging: { readonly capacities: Counts; readonly ring: Staging } | null = null
+  /** Steps submitted so far: what dropout draws by. */
   private steps = 0
 
   constructor(model: object, build: (model: object, batch: Batch<S>) => Outputs, options: CompileOptions<S, Outputs>) {
@@ -162,12 +163,13 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const feeds: Record<string, Feed> = { ...scalars }
     const lease = isLeased(batch) ? batch.lease : undefined
     if (!isLeased(batch)) Object.assign(feeds, batch)
-    const random = this.runner.inputs.some(({ name }) => name === RANDOM)
-    if (random) feeds[RANDOM] = Int32Array.of(this.seed, this.steps)
+    // Taken when submitted, so that steps in flight together draw apart.
+    const step = this.steps++
+    if (this.runner.inputs.some(({ name }) => name === RANDOM)) feeds[RANDOM] = Int32Array.of(this.seed, step)
     for (const name of Object.keys(this.schema)) {
       if (!this.runner.inputs.some((known) => known.name === name)) delete feeds[name]
     }
-    const result = await this.runner.run({
+    const request = {
       feeds,
       stores: {
         parameters: options.parameters ?? parametersFor(this.model),
@@ -178,9 +180,14 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
       ...(options.counts ? { counts: options.counts } : {}),
       ...(options.capacities ? { capacities: options.capacities } : {}),
       ...(options.requireFinite ? { requireFinite: options.requireFinite } : {}),
-    })
-    this.steps++
-    return result
+    }
+    try {
+      return await this.runner.run(request)
+    } catch (error) {
+      // A failed step leaves no trace, unless a later one is already under way.
+      if (this.steps === step + 1) this.steps = step
+      throw error
+    }
   }
 
   /** A batch in native memory for up to `capacities` of each symbol; waits while all are in use. */

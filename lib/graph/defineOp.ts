@@ -52,12 +52,17 @@ export interface OpDefinition<A extends Attributes = Attributes> {
   readonly elementwise?: boolean
   /** Only the view changes: no kernel runs when the result can share its operand's memory. */
   readonly alias?: boolean
+  /** The result is the operand repeated along new axes [axis, axis + count): chains read it through an index map. */
+  readonly broadcasts?: boolean
+  /** The result has each of the operand's elements once, in whatever order: what is checked of one holds of the other. */
+  readonly permutes?: boolean
   /** Of a binary op: the constants that leave the other operand unchanged. */
   readonly neutral?: { readonly left?: number; readonly right: number }
   /** The kernel can add a bias along the last axis and apply an activation before it stores its result. */
   readonly epilogue?: {
-    /** Position of the optional bias operand. */
+    /** Position of the optional bias operand, and the elementwise op that adds it. */
     readonly bias: number
+    readonly biasOp: string
     /** Attribute that names the activation ('none' when there is none), and the elementwise ops it may name. */
     readonly attribute: string
     readonly activations: readonly string[]

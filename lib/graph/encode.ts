@@ -157,7 +157,7 @@ function checksOf(nodes: readonly Node[]): Check[] {
   for (const node of nodes) {
     for (const rule of node.op?.ids ?? []) {
       let ids = node.inputs[rule.operand] as Value
-      while (ids.node.op && (ids.node.op.alias || ids.node.op.name === 'transpose')) ids = ids.node.inputs[0] as Value
+      while (ids.node.op && (ids.node.op.alias || ids.node.op.permutes)) ids = ids.node.inputs[0] as Value
       if (ids.node.leaf?.kind !== 'input') continue
       const limit = rule.limit(node.inputs.map(specOf))
       const alsoAllowed = rule.alsoAllowed === undefined ? -1 : (node.attributes[rule.alsoAllowed] as number)

@@ -146,7 +146,7 @@ function externallyRead(graph: Graph, groups: ReadonlyMap<Node, Group>): Set<str
 
 /** Looks through broadcasts: the value that is stored. */
 function sourceOf(value: Value): Value {
-  return value.node.op?.name === 'broadcast' ? (value.node.inputs[0] as Value) : value
+  return value.node.op?.broadcasts ? (value.node.inputs[0] as Value) : value
 }
 
 function emit(group: Group, now: (value: Value) => Value, read: ReadonlySet<string>): [string, Value][] {
@@ -246,7 +246,7 @@ class ChainBuilder {
   }
 
   private indexMap(value: Value): readonly [number, number] {
-    if (value.node.op?.name === 'broadcast') {
+    if (value.node.op?.broadcasts) {
       return [value.node.attributes.axis as number, value.node.attributes.count as number]
     }
     return specOf(value).shape.length === 0 ? [0, this.rank] : [0, 0]

@@ -23,7 +23,7 @@ function readsOf(graph: Graph): (value: Value) => number {
 function fuseBiases(graph: Graph): Graph {
   const reads = readsOf(graph)
   return rewrite(graph, (node, inputs) => {
-    if (node.op?.name !== 'add') return null
+    if (inputs.length !== 2) return null
     for (const [product, addend] of [
       [0, 1],
       [1, 0],
@@ -32,7 +32,7 @@ function fuseBiases(graph: Graph): Graph {
       const bias = rowVector(inputs[addend] as Value, into)
       const before = node.inputs[product] as Value
       const epilogue = into.node.op?.epilogue
-      if (!bias || !epilogue || reads(before) !== 1) continue
+      if (!bias || epilogue?.biasOp !== node.op?.name || !epilogue || reads(before) !== 1) continue
       if (into.node.inputs.length !== epilogue.bias || into.node.attributes[epilogue.attribute] !== 'none') continue
       return [absorbed(into.node, [...into.node.inputs, bias], {}, node)]
     }
@@ -43,7 +43,7 @@ function fuseBiases(graph: Graph): Graph {
 /** `bias` of broadcast(bias) when it is a vector along the product's last axis. */
 function rowVector(value: Value, product: Value): Value | null {
   const { node } = value
-  if (node.op?.name !== 'broadcast' || node.attributes.axis !== 0) return null
+  if (!node.op?.broadcasts || node.attributes.axis !== 0) return null
   const bias = node.inputs[0] as Value
   const [last] = specOf(product).shape.slice(-1)
   return last !== undefined && sameShape(specOf(bias).shape, [last]) ? bias : null

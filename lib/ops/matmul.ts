@@ -68,7 +68,7 @@ function dimsOf<D extends Dim>(a: readonly D[], b: readonly D[], { transposeA, t
 
 const matmulOp: Op<MatmulAttributes> = defineOp<MatmulAttributes>({
   name: 'matmul',
-  epilogue: { bias: 2, attribute: 'activation', activations: ['relu', 'gelu', 'sigmoid', 'tanh'] },
+  epilogue: { bias: 2, biasOp: 'add', attribute: 'activation', activations: ['relu', 'gelu', 'sigmoid', 'tanh'] },
   infer([a, b, bias]: readonly [TensorSpec, TensorSpec, ...TensorSpec[]], attributes) {
     requireDtype('matmul', 'a', a, 'float32')
     requireDtype('matmul', 'b', b, 'float32')

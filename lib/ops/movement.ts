@@ -136,6 +136,7 @@ export function assumeShape<const S extends Shape, D extends DType>(x: Tensor<Sh
 
 const broadcastOp = defineOp<{ axis: number; count: number; dims: readonly Dim[] }>({
   name: 'broadcast',
+  broadcasts: true,
   infer([x]: readonly [TensorSpec], { axis, count, dims }) {
     if (!Number.isInteger(axis) || axis < 0 || axis > x.shape.length) {
       refuse('broadcast', 'axis', `in [0, ${x.shape.length}] for shape ${formatShape(x.shape)}`, `${axis}`)
@@ -226,6 +227,7 @@ export function full<const S extends Shape, D extends DType = 'float32'>(
 
 const transposeOp: Op<{ permutation: readonly number[] }> = defineOp<{ permutation: readonly number[] }>({
   name: 'transpose',
+  permutes: true,
   infer([x]: readonly [TensorSpec], { permutation }) {
     const rank = x.shape.length
     if (permutation.length !== rank || !permutation.toSorted((a, b) => a - b).every((axis, index) => axis === index)) {
