@@ -36,6 +36,15 @@ export function countTests({ testResults }) {
 }
 
 /**
+ * Names of tests that were not run; each says in its name what it needs.
+ * @param {{ testResults: readonly { assertionResults: readonly { status: string, fullName?: string }[] }[] }} report
+ */
+export function skippedTests({ testResults }) {
+  const tests = testResults.flatMap(({ assertionResults }) => assertionResults)
+  return tests.filter(({ status }) => status !== 'passed' && status !== 'failed').map(({ fullName = '' }) => fullName)
+}
+
+/**
  * Runs vitest, then repeats its counts on a line that scripts can read. Answers whether all went well.
  * @param {readonly string[]} args
  * @param {NodeJS.ProcessEnv} [env]
@@ -45,7 +54,9 @@ export async function unit(args, env = {}) {
   rmSync(join(root, report), { force: true })
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
   const code = await show([...tool('vitest/vitest.mjs'), 'run', ...reporters, ...args], env)
-  const { passed, failed, skipped } = countTests(exists(report) ? JSON.parse(read(report)) : { testResults: [] })
+  const results = exists(report) ? JSON.parse(read(report)) : { testResults: [] }
+  for (const name of skippedTests(results)) console.log(`Skipped: ${name}`)
+  const { passed, failed, skipped } = countTests(results)
   // A worker that crashed leaves its tests uncounted.
   const atLeast = code === 0 ? 0 : 1
   return { passed: code === 0, summary: `${passed} passed, ${Math.max(failed, atLeast)} failed, ${skipped} skipped` }
