@@ -6,6 +6,7 @@
  * that an update can write variables in place after all checks.
  */
 import { sameShape } from '../core/dim.js'
+import type { DType } from '../core/dtype.js'
 import { commitOnly } from './commitOnly.js'
 import { erased } from './defineOp.js'
 import { bitsOf, type ChainAttributes, elementwiseChain, typeCodes } from './elementwiseChain.js'
@@ -14,9 +15,10 @@ import { elementwiseTable, INSTRUCTION_WIDTH } from './kernelTable.js'
 import { makeNode, type Node, specOf, type TensorSpec, type Value, valueKey } from './node.js'
 import { uniformConstant } from './simplify.js'
 
-/** Limits of the kernel, with room to spare. */
+/** Limits of the kernel; the last keeps a chain's registers within the first-level cache. */
 const MAX_OPERANDS = 16
 const MAX_RESULTS = 8
+const MAX_REGISTERS = 64
 const MAX_NODES = 40
 
 /** Nodes that become one step; `grouped` is false for a node that stays as it is. */
@@ -76,16 +78,24 @@ const rootKeys = (graph: Graph): Set<string> =>
 function fits({ nodes }: Group, users: ReadonlyMap<string, readonly Node[]>, roots: ReadonlySet<string>): boolean {
   const inside = new Set(nodes)
   const operands = new Set<string>()
+  const literals = new Set<string>()
   let results = 0
   for (const node of nodes) {
     for (const value of node.inputs) {
-      if (!inside.has(value.node) && uniformConstant(sourceOf(value)) === null) operands.add(valueKey(value))
+      if (inside.has(value.node)) continue
+      const literal = uniformConstant(sourceOf(value))
+      if (literal === null) operands.add(valueKey(value))
+      else literals.add(literalKey(specOf(value).dtype, literal))
     }
     const key = valueKey({ node, index: 0 })
     if (roots.has(key) || users.get(key)?.some((user) => !inside.has(user))) results++
   }
-  return operands.size <= MAX_OPERANDS && results <= MAX_RESULTS
+  const registers = operands.size + literals.size + nodes.length
+  return operands.size <= MAX_OPERANDS && results <= MAX_RESULTS && registers <= MAX_REGISTERS
 }
+
+/** Literals of one key share a register. */
+const literalKey = (dtype: DType, value: number) => `${dtype} ${Object.is(value, -0) ? '-0' : value}`
 
 /** Whether a path leaves the merged group and comes back, going through other groups as wholes. */
 function wouldCycle(merged: Group, groups: ReadonlyMap<Node, Group>): boolean {
@@ -274,7 +284,7 @@ class ChainBuilder {
 
   private flushLiterals(): void {
     for (const { literal, dtype, value } of this.pending) {
-      const key = `${dtype} ${Object.is(value, -0) ? '-0' : value}`
+      const key = literalKey(dtype, value)
       let register = this.literals.get(key)
       if (register === undefined) {
         register = this.take()

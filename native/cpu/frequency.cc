@@ -214,9 +214,20 @@ class ScratchParts {
 };
 
 class FrequencyKernel : public Kernel {
+ public:
+  // The tables are for one length: a length that depends on a count can run at its capacity only.
+  Status Accept(const CheckContext& live) const override {
+    const Shape& signal = (signal_is_output_ ? live.outputs[0] : live.inputs[0]).shape;
+    if (signal[signal.rank - 2] == plan_->length) return Ok();
+    return Refuse(live, signal_is_output_ ? "output" : "x",
+                  "of length " + std::to_string(plan_->length) + " as when it was bound", signal.ToString());
+  }
+
  protected:
-  FrequencyKernel(const PrepareContext& context, const Shape& signal)
-      : plan_(PlanDft(signal[signal.rank - 2])), threads_(std::max(context.threads, 1)) {}
+  FrequencyKernel(const PrepareContext& context, const Shape& signal, bool signal_is_output = false)
+      : plan_(PlanDft(signal[signal.rank - 2])),
+        threads_(std::max(context.threads, 1)),
+        signal_is_output_(signal_is_output) {}
 
   // Rows of vectors that a chunk needs: `tiles` tiles, and what the plan asks for.
   int64_t ChunkRows(int64_t tiles) const { return tiles * plan_->length + plan_->scratch_rows; }
@@ -267,6 +278,7 @@ class FrequencyKernel : public Kernel {
 
   std::unique_ptr<DftPlan> plan_;
   int threads_;
+  bool signal_is_output_;
 };
 
 // -----------------------------------------------------------------------------------------------------------
@@ -313,7 +325,7 @@ class Irfft final : public FrequencyKernel {
  public:
   static constexpr int64_t kTiles = 3;
 
-  explicit Irfft(PrepareContext& context) : FrequencyKernel(context, context.outputs[0].shape) {
+  explicit Irfft(PrepareContext& context) : FrequencyKernel(context, context.outputs[0].shape, true) {
     context.scratch_bytes = AddChunks({}, kTiles).bytes();
   }
 

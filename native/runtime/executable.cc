@@ -94,7 +94,9 @@ Status Executable::CheckStep(size_t index, std::span<const Shape> shapes) const 
     return list;
   };
   const std::vector<TensorSpec> inputs = specs(step.inputs), outputs = specs(step.outputs);
-  Status status = steps_[index].check({step.kernel->name, inputs, outputs, step.attributes});
+  const CheckContext context{step.kernel->name, inputs, outputs, step.attributes};
+  Status status = steps_[index].check(context);
+  if (status.ok() && steps_[index].kernel) status = steps_[index].kernel->Accept(context);
   if (status.ok()) return status;
   Error error = status.error();
   error.source = step.source;

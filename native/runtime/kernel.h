@@ -110,6 +110,11 @@ struct RunContext {
 class Kernel {
  public:
   virtual ~Kernel() = default;
+  // Refuses live sizes that differ from what prepare built tables for. Called after `check` whenever counts change.
+  virtual Status Accept(const CheckContext& live) const {
+    (void)live;
+    return Ok();
+  }
   virtual void Run(const RunContext& context) noexcept = 0;
 };
 

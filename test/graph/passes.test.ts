@@ -6,6 +6,7 @@ import { namedVariables, normal, parameter, state } from '../../lib/graph/module
 import { type Node, type Tensor, tensorOf, valueKey } from '../../lib/graph/node.js'
 import { graphPasses, lower } from '../../lib/graph/passes.js'
 import type { Plan } from '../../lib/graph/plan.js'
+import { GraphRunner } from '../../lib/graph/runner.js'
 import { checkGraph, checkPlan, checkSchedule } from '../../lib/graph/spec.js'
 import { type TraceRequest, trace } from '../../lib/graph/trace.js'
 import {
@@ -146,6 +147,26 @@ describe('fusion', () => {
     const n = multiply(b, g)
     const plan = lower({ outputs: { n, b } }, { check: true })
     expect(kernels(plan)).toEqual(['elementwise', 'sum', 'elementwise'])
+  })
+
+  it('keeps long chains within the limits of the kernel, and right', async () => {
+    const x = input('x', [5])
+    let y: typeof x = x
+    for (let i = 1; i <= 100; i++) y = i % 2 === 0 ? multiply(y, 1 + 1 / i) : add(y, 1 / i)
+    const runner = new GraphRunner({ y })
+    expect(kernels(runner.plan).length).toBeGreaterThan(1)
+    const { outputs } = await runner.run({ feeds: { x: Float32Array.of(0, 1, 2, 3, 4) } })
+    let expected = 2
+    for (let i = 1; i <= 100; i++) expected = i % 2 === 0 ? expected * (1 + 1 / i) : expected + 1 / i
+    expect(outputs.y?.data[2]).toBeCloseTo(expected, 3)
+  })
+
+  it('splits chains of many operands', async () => {
+    const inputs = Array.from({ length: 40 }, (_, i) => input(`x${i}`, [3]))
+    const total = inputs.reduce((sum, x) => add(sum, x))
+    const runner = new GraphRunner({ total })
+    const feeds = Object.fromEntries(inputs.map((_, i) => [`x${i}`, Float32Array.of(i, 1, -i)]))
+    expect([...((await runner.run({ feeds })).outputs.total?.data ?? [])]).toEqual([780, 40, -780])
   })
 
   it('makes one pass of an Adam update, written in place', () => {

@@ -222,3 +222,24 @@ export function slowFile(size: number, steps: number): ProgramFile {
     checks: [],
   }
 }
+
+/** The spectrum of x[n, 2] with room for five frequencies: what a compiler would refuse, since n is a symbol. */
+export function spectrumFile(): ProgramFile {
+  return {
+    magic: 'KAIROSPG',
+    version: 1,
+    symbols: ['n'],
+    dims: [[{ coefficient: 1, factors: [0] }], literal(2), literal(5)],
+    storageCount: 2,
+    stores: [],
+    buffers: [
+      { name: 'x', role: INPUT, dtype: 0, store: 0, dims: [0, 1], storage: 0 },
+      { name: '', role: TEMPORARY, dtype: 0, store: 0, dims: [2, 1, 1], storage: 1 },
+    ],
+    steps: [{ op: 'rfft', inputs: [0], outputs: [1], attributes: [], source: 'model.ts:1' }],
+    commitStart: 1,
+    outputs: [{ name: 'y', buffer: 1 }],
+    checks: [],
+    trailing: [],
+  }
+}

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Executor, type ParameterSet, State } from '../../lib/runtime/index.js'
-import { encodeFile, slowFile } from './programFile.js'
+import { encodeFile, slowFile, spectrumFile } from './programFile.js'
 import { bindStep, failure, feedsOf, makeParameters, weightOf, weights } from './setup.js'
 
 type Bound = Awaited<ReturnType<typeof bindStep>>
@@ -51,6 +51,19 @@ describe('a run', () => {
       steps: [{ op: 'gather', source: 'model.ts:3' }, {}, {}, {}, {}],
     })
     expect(bound.executable.description).toMatchObject({ arenaBytes: 0, temporaryBytes: 0, constantBytes: 0 })
+  })
+
+  test('of a transform whose length depends on a count is refused away from its capacity', async () => {
+    // Eight and nine samples have five frequencies, so shapes alone fit both; the tables are for one length.
+    const program = await bound.executor.loadProgram(encodeFile(spectrumFile()))
+    const executable = await program.bind({ n: 9 })
+    const runWith = (n: number) => executable.run({ counts: { n }, feeds: { x: new Float32Array(2 * n) } })
+    expect((await runWith(9)).outputs.y!.shape).toEqual([5, 2, 2])
+    expect(await failure(runWith(8))).toMatchObject({
+      code: 'KAIROS_SHAPE',
+      message: expect.stringMatching(/rfft: x should be of length 9 as when it was bound but got \[8, 2\]/),
+    })
+    expect((await runWith(9)).outputs.y!.shape).toEqual([5, 2, 2])
   })
 
   test('shares the arena between temporaries whose lives do not meet', async () => {
