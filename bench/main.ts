@@ -20,7 +20,9 @@ if (only !== undefined && !(only in benches)) {
 
 const { cpu, oneDnn } = describe()
 const variant = cpu.variants.at(-1)
-console.log(`${cpu.name}, ${cpu.cores} cores, ${variant}; load ${loadavg()[0]?.toFixed(2)}; oneDNN: ${oneDnn.reason}`)
+console.log(
+  `${cpu.name}, ${cpu.cores} cores, ${variant}; load ${loadavg()[0]?.toFixed(2)}; oneDNN ${oneDnn.available ? 'present' : `absent: ${oneDnn.reason}`}`,
+)
 
 const results: BenchResult[] = []
 for (const [name, bench] of Object.entries(benches)) {
