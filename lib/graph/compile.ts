@@ -4,6 +4,7 @@ import { evaluateDim, type Shape, sizeOf } from '../core/dim.js'
 import { type ArrayOf, arrayOf, type DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import type { Field, Schema } from '../core/schema.js'
+import { Scoped } from '../core/scoped.js'
 import {
   type Executor,
   type Lease,
@@ -278,7 +279,7 @@ function checkUpdates<Outputs>(updates: readonly UpdateOptions<Outputs>[]): void
 // Assignments ------------------------------------------------------------------------------------------------------
 
 type TensorAssignment = { readonly target: Tensor; readonly value: Tensor }
-let collecting: TensorAssignment[] | null = null
+const collecting = new Scoped<TensorAssignment[] | null>(null)
 
 /**
  * Writes a value to a state tensor when the run has otherwise succeeded. Call it inside `compile`'s function.
@@ -289,7 +290,7 @@ export function assign<S extends Shape, D extends DType>(
   target: Tensor<S, D>,
   value: Tensor<NoInfer<S>, NoInfer<D>>,
 ): void {
-  if (!collecting) {
+  if (!collecting.current) {
     throw new KairosError('KAIROS_ARGUMENT', {
       op: 'assign',
       got: 'a call outside of compile',
@@ -304,18 +305,12 @@ export function assign<S extends Shape, D extends DType>(
       got: 'a computed tensor',
     })
   }
-  collecting.push({ target, value })
+  collecting.current.push({ target, value })
 }
 
 function collectAssignments<T>(build: () => T): { outputs: T; assignments: readonly TensorAssignment[] } {
-  const before = collecting
   const assignments: TensorAssignment[] = []
-  collecting = assignments
-  try {
-    return { outputs: build(), assignments }
-  } finally {
-    collecting = before
-  }
+  return { outputs: collecting.run(assignments, build), assignments }
 }
 
 // Stores of a model ------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import { encode } from './encode.js'
 import { makeGraph, rewrite } from './graph.js'
 import { input } from './leaf.js'
 import { installData, type StoreSlot, specOf, type Tensor, tensorOf } from './node.js'
-import { lower } from './passes.js'
 import { type Feed, GraphRunner, type Stores } from './runner.js'
 
 /** Programs kept for reuse, least recently used first. */
@@ -49,11 +48,13 @@ export async function dataOf<S extends Shape, D extends DType>(
 }
 
 function runnerFor(tensor: Tensor): GraphRunner {
-  const bytes = encode(lower({ outputs: { data: tensor } }), { sources: false })
+  // A runner loads nothing before its first run, so one that is not needed costs its lowering only.
+  const candidate = new GraphRunner({ data: tensor })
+  const bytes = encode(candidate.plan, { sources: false })
   const key = createHash('sha256').update(bytes).digest('base64')
   const known = programs.get(key)
   programCache[known ? 'hits' : 'misses']++
-  const runner = known ?? new GraphRunner({ data: tensor })
+  const runner = known ?? candidate
   programs.delete(key)
   programs.set(key, runner)
   if (programs.size > CACHE_LIMIT) programs.delete(programs.keys().next().value as string)

@@ -24,7 +24,8 @@ export interface ChainAttributes extends Attributes {
 export const typeCodes = { float32: 0, int32: 1, bool: 2 } as const satisfies Record<DType, number>
 const typeNames = ['float32', 'int32', 'bool'] as const satisfies readonly DType[]
 
-const nameOfOpcode = new Map<number, string>(
+/** The elementwise op that an instruction's opcode stands for. */
+export const nameOfOpcode = new Map<number, string>(
   Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]),
 )
 

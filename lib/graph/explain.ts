@@ -3,8 +3,9 @@ import { evaluateDim, formatShape, multiplyDims, type Shape } from '../core/dim.
 import { bytesOf } from '../core/dtype.js'
 import { variableName } from './autodiff.js'
 import type { Counts } from './counts.js'
+import { nameOfOpcode } from './elementwiseChain.js'
 import type { Graph } from './graph.js'
-import { elementwiseTable, INSTRUCTION_WIDTH } from './kernelTable.js'
+import { INSTRUCTION_WIDTH } from './kernelTable.js'
 import { type Node, specOf, type Value, valueKey } from './node.js'
 import { lower } from './passes.js'
 import type { Plan } from './plan.js'
@@ -111,10 +112,6 @@ function leafName(node: Node): string {
   if (leaf?.kind === 'constant' && leaf.data.length === 1) return `${leaf.data[0]}`
   return `constant ${dtype} ${formatShape(shape)}`
 }
-
-const nameOfOpcode = new Map<number, string>(
-  Object.entries(elementwiseTable).map(([name, { opcode }]) => [opcode, name]),
-)
 
 /** Longer chains are told by their length. */
 const NAMED_INSTRUCTIONS = 6

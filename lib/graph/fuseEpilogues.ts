@@ -32,7 +32,7 @@ function fuseBiases(graph: Graph): Graph {
       const bias = rowVector(inputs[addend] as Value, into)
       const before = node.inputs[product] as Value
       const epilogue = into.node.op?.epilogue
-      if (!bias || epilogue?.biasOp !== node.op?.name || !epilogue || reads(before) !== 1) continue
+      if (!bias || !epilogue || epilogue.biasOp !== node.op?.name || reads(before) !== 1) continue
       if (into.node.inputs.length !== epilogue.bias || into.node.attributes[epilogue.attribute] !== 'none') continue
       return [absorbed(into.node, [...into.node.inputs, bias], {}, node)]
     }

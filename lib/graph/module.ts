@@ -5,6 +5,7 @@
 import { type ArrayOf, arrayOf, type DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import { createRandom } from '../core/random.js'
+import { Scoped } from '../core/scoped.js'
 import { named, variableOf } from './autodiff.js'
 import { stateLeaf } from './leaf.js'
 import type { Tensor, Variable } from './node.js'
@@ -125,18 +126,10 @@ export const parameterCount = (model: object): number =>
 // Mode -------------------------------------------------------------------------------------------------------------
 
 export type Mode = 'train' | 'evaluate'
-let currentMode: Mode = 'evaluate'
+const currentMode = new Scoped<Mode>('evaluate')
 
 /** Whether the model is being traced for training: dropout asks. */
-export const isTraining = (): boolean => currentMode === 'train'
+export const isTraining = (): boolean => currentMode.current === 'train'
 
 /** Traces under a mode. Tracing is synchronous, so the mode cannot leak into another trace. */
-export function withMode<T>(mode: Mode, trace: () => T): T {
-  const before = currentMode
-  currentMode = mode
-  try {
-    return trace()
-  } finally {
-    currentMode = before
-  }
-}
+export const withMode = <T>(mode: Mode, trace: () => T): T => currentMode.run(mode, trace)

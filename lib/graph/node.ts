@@ -7,6 +7,7 @@
 
 import type { Dim, Shape } from '../core/dim.js'
 import type { ArrayOf, DType } from '../core/dtype.js'
+import { Scoped } from '../core/scoped.js'
 import type { Store } from '../runtime/index.js'
 import type { OpDefinition } from './defineOp.js'
 
@@ -106,22 +107,14 @@ export function installData(compute: typeof computeData): void {
   computeData = compute
 }
 
-let inheritedSource: string | null = null
+const inheritedSource = new Scoped<string | null>(null)
 
 /** Nodes made by `build` belong to the line given: what a pass adds on behalf of a node stands where that node stands. */
-export function withSource<T>(source: string, build: () => T): T {
-  const before = inheritedSource
-  inheritedSource = source
-  try {
-    return build()
-  } finally {
-    inheritedSource = before
-  }
-}
+export const withSource = <T>(source: string, build: () => T): T => inheritedSource.run(source, build)
 
 /** The user's frame: first line on the stack that is not inside Kairos' own graph, ops or layers. */
 export function callSite(): string {
-  if (inheritedSource !== null) return inheritedSource
+  if (inheritedSource.current !== null) return inheritedSource.current
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 24
   const stack = new Error().stack ?? ''

@@ -19,7 +19,7 @@ import {
   type Store,
   thrownAt,
 } from '../runtime/index.js'
-import { type Counts, growCapacities, inferCounts } from './counts.js'
+import { type Counts, growCapacities, inferCounts, type SymbolicInput } from './counts.js'
 import { encode, storeSlots } from './encode.js'
 import { type Leaf, type Node, type StoreSlot, specOf } from './node.js'
 import { type LowerOptions, lower } from './passes.js'
@@ -58,6 +58,7 @@ export class GraphRunner {
   readonly plan: Plan
   readonly inputs: readonly ProgramInput[]
   readonly symbols: readonly string[]
+  private readonly shapes: readonly SymbolicInput[]
   private readonly bytes: Uint8Array
   private readonly bindings = new Map<string, Promise<Executable>>()
   private readonly options: RunnerOptions
@@ -74,6 +75,7 @@ export class GraphRunner {
     this.bytes = encode(this.plan)
     const { nodes } = this.plan.graph
     this.inputs = nodes.filter(isInput).map((node) => ({ name: node.leaf.name, node, otherwise: node.leaf.otherwise }))
+    this.shapes = this.inputs.map(({ name, node }) => ({ name, shape: specOf({ node, index: 0 }).shape }))
     this.symbols = symbolsOf(this.plan.buffers.flatMap(({ value }) => specOf(value).shape))
   }
 
@@ -102,8 +104,7 @@ export class GraphRunner {
 
   private submit(request: RunnerRequest): Promise<RunResult> {
     const { feeds, lengths } = this.collectFeeds(request)
-    const shapes = this.inputs.map(({ name, node }) => ({ name, shape: specOf({ node, index: 0 }).shape }))
-    const counts = inferCounts(shapes, lengths, this.symbols, { ...request.lease?.counts, ...request.counts })
+    const counts = inferCounts(this.shapes, lengths, this.symbols, { ...request.lease?.counts, ...request.counts })
     const capacities = growCapacities(this.capacities, counts, { ...request.lease?.capacities, ...request.capacities })
     this.capacities = capacities
     const key = JSON.stringify(capacities)

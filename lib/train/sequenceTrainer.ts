@@ -32,6 +32,8 @@ export interface FitOptions {
   readonly epochs: number
   /** Epochs without a better validation NDCG@10 before training ends. */
   readonly patience: number
+  /** Called before the first epoch with the number of examples in each. */
+  readonly onStart?: (exampleCount: number) => void
   readonly onStep?: (step: {
     readonly epoch: number
     readonly batch: number
@@ -126,12 +128,13 @@ export async function fit(
   model: SequenceModel & object,
   split: LeaveOneOut,
   options: TrainerOptions,
-  { epochs, patience, onStep, onEpoch }: FitOptions,
+  { epochs, patience, onStart, onStep, onEpoch }: FitOptions,
 ): Promise<FitResult> {
   const { maxLength, batchSize, learningRate, seed, executor } = options
   const program = compileTraining(model, options)
   const ranking = compileRanking(model, maxLength, executor)
   const batches = createPrefixBatches(split, { length: maxLength, batchSize, seed })
+  onStart?.(batches.exampleCount)
   const parameters = createParameters(model, seed)
   const capacities = { batch: Math.min(batchSize, batches.exampleCount) }
   let best: FitResult | null = null

@@ -1,6 +1,5 @@
 /** `kairos train`: trains a system on interaction sequences and ranks the held-out items. */
 import { type LeaveOneOut, leaveOneOut } from '../data/leaveOneOut.js'
-import { createPrefixBatches } from '../data/prefixBatches.js'
 import { readSequences } from '../data/sequences.js'
 import { parameterCount } from '../graph/module.js'
 import { bootstrapMean } from '../metrics/bootstrap.js'
@@ -9,7 +8,7 @@ import { Executor, type ParameterSet, type State } from '../runtime/index.js'
 import { systems } from '../systems/index.js'
 import type { SequenceModel } from '../systems/system.js'
 import type { TrainOptions } from './options.js'
-import { createProgress } from './progress.js'
+import { createProgress, type Progress } from './progress.js'
 import { compileRanking, fit, fitCounts, rankTargets } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
 
@@ -102,30 +101,28 @@ export async function fitWithProgress(
   options: ProgressOptions,
   title: string,
 ) {
-  const { exampleCount } = createPrefixBatches(split, {
-    length: options.maxLength,
-    batchSize: options.batchSize,
-    seed: options.seed,
-  })
-  const progress = createProgress({ title, total: exampleCount * options.epochs })
+  let progress = null as Progress | null
   let done = 0
   try {
     return await fit(model, split, options, {
       epochs: options.epochs,
       patience: options.patience,
+      onStart: (exampleCount) => {
+        progress = createProgress({ title, total: exampleCount * options.epochs })
+      },
       onStep: ({ samples, loss }) => {
         done += samples
-        progress.update(done, { loss })
+        progress?.update(done, { loss })
       },
       onEpoch: ({ epoch, loss, validation, samplesPerSecond, best }) => {
         const rate = Math.round(samplesPerSecond).toLocaleString('en-US')
-        progress.print(
+        progress?.print(
           `epoch ${epoch}  loss ${loss.toFixed(4)}  validation NDCG@10 ${validation.toFixed(4)}${best ? ' (best)' : ''}  ${rate} samples/s`,
         )
       },
     })
   } finally {
-    progress.stop()
+    progress?.stop()
   }
 }
 
