@@ -60,14 +60,14 @@ export const kernelTable = {
 
   // Embedding
   gather: kernel(2, 1, {}, { raisesIdFault: true }),
-  gatherBackward: kernel(3, 1, { 'paddingIndex?': 'int' }),
+  gatherBackward: kernel(3, 1, { 'paddingIndex?': 'int' }, { raisesIdFault: true }),
 
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),
 
   // Losses
   softmaxCrossEntropy: kernel(2, 2, { ignoreIndex: 'int' }, { raisesIdFault: true }),
-  softmaxCrossEntropyBackward: kernel(4, 1, { ignoreIndex: 'int' }),
+  softmaxCrossEntropyBackward: kernel(4, 1, { ignoreIndex: 'int' }, { raisesIdFault: true }),
 
   // Fourier transforms along the last but one axis
   rfft: kernel(1, 1),
