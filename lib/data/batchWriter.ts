@@ -3,7 +3,7 @@ import type { Counts } from '../core/batchSource.js'
 import type { ArrayOf, DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import { type Columns, PADDING_ID } from './columns.js'
-import { countSymbol, type DataSchema, type Features } from './features.js'
+import { type AnySchema, countSymbol, type Features } from './features.js'
 
 type Views = Readonly<Record<string, Float32Array | Int32Array | Uint8Array>>
 
@@ -24,7 +24,7 @@ export function countsOf(features: Features, columns: Columns, rows: Int32Array)
 }
 
 /** Writes every field of a batch. Throws before the first write when a view is missing, of another type or too short. */
-export function writeBatch(schema: DataSchema, columns: Columns, rows: Int32Array, counts: Counts, views: Views): void {
+export function writeBatch(schema: AnySchema, columns: Columns, rows: Int32Array, counts: Counts, views: Views): void {
   checkViews(schema, counts, views)
   for (const [name, feature] of Object.entries(schema.features)) {
     const { values, offsets, missing } = columns[name] as Columns[string]
@@ -110,8 +110,8 @@ function writePadded(
 
 const arrays = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
 
-function checkViews(schema: DataSchema, counts: Counts, views: Views): void {
-  for (const [name, { dtype, shape }] of Object.entries(schema.fields) as [string, DataSchema['fields'][string]][]) {
+function checkViews(schema: AnySchema, counts: Counts, views: Views): void {
+  for (const [name, { dtype, shape }] of Object.entries(schema.fields) as [string, AnySchema['fields'][string]][]) {
     const needed = shape.reduce<number>((product, dim) => product * sizeOfDim(dim, counts), 1)
     const view: unknown = views[name]
     if (view instanceof arrays[dtype as DType] && (view as ArrayOf<DType>).length >= needed) continue

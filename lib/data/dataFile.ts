@@ -170,6 +170,8 @@ function unreadable(op: string, shown: string, format: FileFormat, error: unknow
 
 const hex = (bytes: Uint8Array) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
 
+export const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
+
 export const dataError = (op: string, argument: string, expected: string, got: string, hint?: string): KairosError =>
   new KairosError('KAIROS_DATA', { op, argument, expected, got, ...(hint ? { hint } : {}) })
 
@@ -178,13 +180,14 @@ const argumentError = (op: string, argument: string, expected: string, got: stri
 
 /** The error for a column that a file does not have. */
 export function missingColumn(op: string, shown: string, column: string, present: readonly string[]): KairosError {
-  const near = nearest(column, present)
+  // Among names of a letter or two every one is near.
+  const near = column.length > 2 ? nearest(column, present) : undefined
   const listed = present.length > 12 ? `${present.slice(0, 12).join(', ')}, ...` : present.join(', ')
   return new KairosError('KAIROS_DATA', {
     op,
     argument: shown,
     expected: `a column '${column}'`,
-    got: `${present.length} others`,
+    got: plural(present.length, 'other'),
     hint: near === undefined ? `There are ${listed}` : `Did you mean '${near}'?`,
   })
 }

@@ -4,7 +4,7 @@
  */
 import { KairosError } from '../core/errors.js'
 import { type Column, type Columns, type Encoding, NULL_ID, UNKNOWN_ID, vocabularySize } from './columns.js'
-import type { DataSchema, Feature, Features } from './features.js'
+import type { AnySchema, DataSchema, Feature, Features } from './features.js'
 import { vocabularyOf } from './features.js'
 import { createTimeSlice } from './timeSlice.js'
 import { checkColumns } from './validateColumns.js'
@@ -19,8 +19,15 @@ export interface FeatureReport {
   readonly nulls: number
 }
 
-/** What a walk over rows needs of a data set. */
-export type Rows = Pick<Dataset, 'rowCount' | 'storedRow' | 'column'>
+/** Any data set, whatever its features. */
+export interface AnyDataset {
+  readonly schema: AnySchema
+  readonly columns: Columns
+  readonly encoding: Encoding
+  readonly rowCount: number
+  storedRow(row: number): number
+  column(name: string): Column
+}
 
 export type Report = Readonly<Record<string, FeatureReport>>
 

@@ -3,8 +3,9 @@ import type { BatchSource, Counts, PreparedBatch } from '../core/batchSource.js'
 import { KairosError } from '../core/errors.js'
 import { createRandom, type Random } from '../core/random.js'
 import { countsOf, writeBatch } from './batchWriter.js'
-import type { Dataset, Rows } from './dataset.js'
-import { type BatchFields, countSymbol, type DataSchema, type Features } from './features.js'
+import type { Columns } from './columns.js'
+import type { AnyDataset, Dataset } from './dataset.js'
+import { type AnySchema, type BatchFields, countSymbol, type Features } from './features.js'
 import { createTimeSlice } from './timeSlice.js'
 
 export interface BatchOptions {
@@ -61,20 +62,23 @@ export async function datasetBatches<F extends Features>(
         // The next epoch's order is made while this one ends, so that no step waits for it.
         if (batch === batchCount - 1 && random) ahead = { epoch: epoch + 1, order: orderOf(epoch + 1) }
         const rows = order.subarray(batch * batchSize, Math.min((batch + 1) * batchSize, exampleCount))
-        yield preparedBatch(data.schema as unknown as DataSchema, data.columns, rows)
+        yield preparedBatch(data.schema as unknown as AnySchema, data.columns, rows)
       }
     },
   }
 }
 
 /** A batch of stored rows. */
-export function preparedBatch(schema: DataSchema, columns: Dataset['columns'], rows: Int32Array): PreparedBatch {
+export function preparedBatch(schema: AnySchema, columns: Columns, rows: Int32Array): PreparedBatch {
   const counts = countsOf(schema.features, columns, rows)
   return { counts, fill: (views) => writeBatch(schema, columns, rows, counts, views) }
 }
 
 /** Stored rows of a data set, in order or shuffled (Fisher and Yates); gives way to the event loop. */
-export async function orderedRows(data: Pick<Rows, 'rowCount' | 'storedRow'>, random?: Random): Promise<Int32Array> {
+export async function orderedRows(
+  data: Pick<AnyDataset, 'rowCount' | 'storedRow'>,
+  random?: Random,
+): Promise<Int32Array> {
   const pauseWhenDue = createTimeSlice()
   const order = new Int32Array(data.rowCount)
   for (let row = 0; row < order.length; row++) {
@@ -95,7 +99,7 @@ export async function orderedRows(data: Pick<Rows, 'rowCount' | 'storedRow'>, ra
 }
 
 /** Whatever rows meet in a batch, it has no more items than the longest rows have together. */
-async function capacitiesOf(features: Features, data: Rows, batchSize: number): Promise<Counts> {
+async function capacitiesOf(features: Features, data: AnyDataset, batchSize: number): Promise<Counts> {
   const pauseWhenDue = createTimeSlice()
   const capacities: Record<string, number> = { batch: batchSize }
   for (const [name, feature] of Object.entries(features)) {
@@ -143,7 +147,7 @@ export function checkStart(op: string, epoch: number, from: number, batchCount: 
   }
 }
 
-export function checkScales(op: string, features: Features, { encoding }: Pick<Dataset, 'encoding'>): void {
+export function checkScales(op: string, features: Features, { encoding }: Pick<AnyDataset, 'encoding'>): void {
   for (const [name, feature] of Object.entries(features)) {
     if (feature.kind !== 'numeric' || !feature.standardise || encoding.scales[name]) continue
     throw new KairosError('KAIROS_ARGUMENT', {

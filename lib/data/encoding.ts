@@ -5,7 +5,7 @@
 import { KairosError } from '../core/errors.js'
 import { nearest } from '../core/nearest.js'
 import { type Column, type Encoding, FIRST_VALUE_ID, type Scale, UNKNOWN_ID, vocabularySize } from './columns.js'
-import { Dataset, type Rows } from './dataset.js'
+import { type AnyDataset, Dataset } from './dataset.js'
 import { type Feature, type Features, vocabularyNames, vocabularyOf } from './features.js'
 import { createTimeSlice } from './timeSlice.js'
 
@@ -54,7 +54,7 @@ const STRIDE = 2048
  * Vocabularies and scales of the rows of a data set, which should be its training part. Values stand in order of their
  * frequency, equally frequent ones in order of their text.
  */
-export async function fitEncoding(train: Dataset, options: FitOptions = {}): Promise<Encoding> {
+export async function fitEncoding(train: AnyDataset, options: FitOptions = {}): Promise<Encoding> {
   const op = 'fitEncoding'
   const { features } = train.schema
   const limits = limitsOf(op, features, options)
@@ -95,7 +95,7 @@ function compareTexts(a: string, b: string): number {
 
 type Pause = () => Promise<void> | undefined
 
-async function countIds(data: Rows, { values, offsets }: Column, sums: Float64Array, pauseWhenDue: Pause) {
+async function countIds(data: AnyDataset, { values, offsets }: Column, sums: Float64Array, pauseWhenDue: Pause) {
   for (let row = 0; row < data.rowCount; row++) {
     const stored = data.storedRow(row)
     const begin = offsets ? (offsets[stored] as number) : stored
@@ -110,7 +110,7 @@ async function countIds(data: Rows, { values, offsets }: Column, sums: Float64Ar
 }
 
 /** Mean and deviation (of the population), nulls aside, by Welford's recurrence. */
-async function scaleOf(data: Rows, { values, missing }: Column, pauseWhenDue: Pause): Promise<Scale> {
+async function scaleOf(data: AnyDataset, { values, missing }: Column, pauseWhenDue: Pause): Promise<Scale> {
   let count = 0
   let mean = 0
   let squares = 0
@@ -170,7 +170,7 @@ function vocabularyMap(
 }
 
 async function copyColumn(
-  data: Rows,
+  data: AnyDataset,
   name: string,
   feature: Feature,
   map: Int32Array | undefined,
@@ -210,7 +210,7 @@ async function copyColumn(
   return { values: copied, ...(offsets ? { offsets: ends } : {}), ...(marks ? { missing: marks } : {}) }
 }
 
-function refuseScaled(op: string, data: Pick<Dataset, 'encoding'>): void {
+function refuseScaled(op: string, data: Pick<AnyDataset, 'encoding'>): void {
   const scaled = Object.keys(data.encoding.scales)
   if (scaled.length === 0) return
   throw new KairosError('KAIROS_ARGUMENT', {

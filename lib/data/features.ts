@@ -206,6 +206,12 @@ type KnownFields<F extends Features> = {
           : Int32<readonly ['batch']>
 }
 
+/** Any schema of data, whatever its features. */
+export interface AnySchema {
+  readonly features: Features
+  readonly fields: Schema
+}
+
 export interface DataSchema<F extends Features = Features> {
   readonly features: F
   /** The fields of a batch, as `compile` takes them. */

@@ -14,7 +14,7 @@ import {
 } from './datasetBatches.js'
 import { answersOf } from './duckdb/client.js'
 import type { Block } from './duckdb/protocol.js'
-import { countSymbol, type DataSchema, type Features } from './features.js'
+import { type AnySchema, countSymbol, type DataSchema, type Features } from './features.js'
 
 export interface FileBatchOptions {
   readonly batchSize: number
@@ -96,7 +96,7 @@ export async function fileBatches<F extends Features>(
         if (rowCount > exampleCount) break
         for (let row = (batch - index * batchesPerBlock) * batchSize; row < block.rowCount; row += batchSize, batch++) {
           const rows = order.subarray(row, Math.min(row + batchSize, block.rowCount))
-          yield preparedBatch(schema as unknown as DataSchema, block.columns, rows)
+          yield preparedBatch(schema as unknown as AnySchema, block.columns, rows)
         }
         index++
       }

@@ -2,11 +2,12 @@
 export type { BatchSource, Counts, PreparedBatch } from '../core/batchSource.js'
 export type { Column, Columns, Encoding, Scale } from './columns.js'
 export type { DataFile, FileFormat } from './dataFile.js'
-export { Dataset, type FeatureReport, type Report } from './dataset.js'
+export { type AnyDataset, Dataset, type FeatureReport, type Report } from './dataset.js'
 export { type BatchOptions, datasetBatches, type TypedBatchSource } from './datasetBatches.js'
 export { encode, type FitOptions, fitEncoding, type VocabularyLimits } from './encoding.js'
 export { encodingDigest, loadEncoding, saveEncoding } from './encodingFile.js'
 export {
+  type AnySchema,
   type BatchFields,
   type CategoricalOptions,
   categorical,

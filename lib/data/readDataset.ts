@@ -4,7 +4,7 @@ import { type DataFile, resolveFile } from './dataFile.js'
 import { Dataset } from './dataset.js'
 import { answersOf } from './duckdb/client.js'
 import { type FitOptions, limitsOf } from './encoding.js'
-import type { DataSchema, Features } from './features.js'
+import type { AnySchema, DataSchema, Features } from './features.js'
 
 export interface ReadOptions {
   /**
@@ -52,7 +52,7 @@ export async function readDataset<F extends Features>(
  */
 export async function fitEncodingOfFile(
   file: string | DataFile,
-  schema: DataSchema,
+  schema: AnySchema,
   options: FitOptions & { readonly rows?: readonly [number, number]; readonly threads?: number } = {},
 ): Promise<Encoding> {
   const op = 'fitEncodingOfFile'

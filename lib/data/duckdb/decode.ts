@@ -123,7 +123,7 @@ function numericDecoder(nulls: 'zero' | 'indicator' | 'error', scale: Scale | un
       let at = numbers.length
       for (let row = begin; row < end; row++, at++) {
         if (validity && isNull(validity, row)) {
-          if (nulls === 'error') throw new Fault(row, 'a finite number', 'null')
+          if (nulls === 'error') throw new Fault(row, 'a finite float32', 'null')
           out[at] = 0
           marks[at] = 1
           anyMissing = true

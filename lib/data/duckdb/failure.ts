@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { createGunzip } from 'node:zlib'
 import type { KairosError } from '../../core/errors.js'
-import { dataError, type ResolvedFile } from '../dataFile.js'
+import { dataError, plural, type ResolvedFile } from '../dataFile.js'
 
 export async function explainFailure(
   op: string,
@@ -17,7 +17,7 @@ export async function explainFailure(
   const shown = file.shown[Math.max(0, which)] as string
   const path = file.paths[Math.max(0, which)] as string
   const explained =
-    (file.format === 'csv' && explainCsv(op, shown, file, message)) ||
+    (file.format === 'csv' && explainCsv(op, shown, message)) ||
     (file.format === 'jsonl' && (await explainJson(op, shown, path, file.gzip, types))) ||
     dataError(op, shown, `a readable ${file.format} file`, firstLine(message, path, shown))
   explained.cause = error
@@ -28,13 +28,14 @@ const firstLine = (message: string, path: string, shown: string): string =>
   (message.split('\n')[0] as string)
     .replaceAll(path, shown)
     .replace(/^[A-Za-z ]+Error: /, '')
+    .replace(/ in file ['"].*?['"]/, '')
     .replace(/\.?\s*$/, '')
 
-function explainCsv(op: string, shown: string, file: ResolvedFile, message: string): KairosError | undefined {
+function explainCsv(op: string, shown: string, message: string): KairosError | undefined {
   const line = /CSV Error on Line: (\d+)/.exec(message)?.[1]
   const place = line === undefined ? shown : `${shown}, line ${line}`
   const counts = /Expected Number of Columns: (\d+) Found: (\d+)/.exec(message)
-  if (counts) return dataError(op, place, `${counts[1]} values between '${file.delimiter}'`, `${counts[2]}`)
+  if (counts) return dataError(op, place, plural(Number(counts[1]), 'value'), `${counts[2]}`)
   if (/Invalid unicode|not utf-8/i.test(message))
     return dataError(op, place, 'text in UTF-8', 'other bytes', 'Save it as UTF-8')
   if (/unterminated quote|quote/i.test(message.split('Possible')[0] as string))
@@ -47,7 +48,7 @@ function explainCsv(op: string, shown: string, file: ResolvedFile, message: stri
 }
 
 /** The first line that is no object, or holds no list where one is read: DuckDB's own line numbers are not reliable. */
-async function explainJson(
+export async function explainJson(
   op: string,
   shown: string,
   path: string,

@@ -5,10 +5,11 @@ import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { KairosError } from '../../core/errors.js'
-import { checkEncoding, dataError, missingColumn, type ResolvedFile } from '../dataFile.js'
+import { readFirstLine } from '../csvHeader.js'
+import { checkEncoding, dataError, missingColumn, plural, type ResolvedFile } from '../dataFile.js'
 import { columnOf, type Features } from '../features.js'
-import { explainFailure } from './failure.js'
-import { describeJson, describeParquet, firstRowOf, typeMistake } from './sql.js'
+import { explainFailure, explainJson } from './failure.js'
+import { describeJson, describeParquet, typeMistake } from './sql.js'
 
 /**
  * Decompresses gzip files once to the end: DuckDB takes a truncated one for a short one, and does not compare the
@@ -97,25 +98,27 @@ const rowsOf = async (connection: DuckDBConnection, sql: string): Promise<unknow
 
 const described = (rows: unknown[][]) => new Map(rows.map(([name, type]) => [String(name), String(type)] as const))
 
-const inspectCsv: Inspector = async (op, file, _, connection) => {
+const inspectCsv: Inspector = async (op, file) => {
   const [path] = file.paths as [string]
   const [shown] = file.shown as [string]
-  const [first] = await rowsOf(connection, firstRowOf(file, path))
-  if (first === undefined) throw dataError(op, shown, 'at least one row', 'blank lines')
-  if (file.names && file.names.length !== first.length) {
-    throw dataError(op, shown, `${file.names.length} columns, as there are names`, `${first.length} in its first row`)
-  }
-  const names = file.names ?? first.map((name) => (name === null ? '' : file.trim ? String(name).trim() : String(name)))
+  const first = await readFirstLine(path, file)
+  if (first === undefined) throw dataError(op, `${shown}, line 1`, 'at most 2 MB', 'more', 'A quote may be left open')
+  const cells = file.trim ? first.map((text) => text.trim()) : first
+  if (cells.length === 1 && cells[0] === '' && file.names?.length !== 1)
+    throw dataError(op, `${shown}, line 1`, file.header ? 'the names of the columns' : 'a row', 'a blank line')
+  if (file.names && file.names.length !== cells.length)
+    throw dataError(
+      op,
+      `${shown}, line 1`,
+      plural(file.names.length, 'value'),
+      `${cells.length}`,
+      'A name is given for each',
+    )
+  const names = file.names ?? cells
   const nameless = names.indexOf('')
   if (nameless >= 0) throw dataError(op, `${shown}, header, column ${nameless + 1}`, 'a name', 'an empty text')
   const twice = names.find((name, i) => names.indexOf(name) !== i)
-  if (twice !== undefined)
-    throw new KairosError('KAIROS_DATA', {
-      op,
-      argument: `${shown}, header`,
-      expected: 'different names',
-      got: `'${twice}' twice`,
-    })
+  if (twice !== undefined) throw dataError(op, `${shown}, header`, 'different names', `'${twice}' twice`)
   return new Map(names.map((name) => [name, 'VARCHAR']))
 }
 
@@ -130,7 +133,12 @@ const inspectJson: Inspector = async (op, file, features, connection) => {
   if (wanted.some((name) => !names.has(name)))
     names = new Set(described(await rowsOf(connection, describeJson(file, path, -1))).keys())
   const missing = wanted.find((name) => !names.has(name))
-  if (missing !== undefined) throw missingColumn(op, file.shown[0] as string, missing, [...names])
+  // Lines that are no objects have no names either.
+  if (missing !== undefined)
+    throw (
+      (await explainJson(op, file.shown[0] as string, path, file.gzip, new Map())) ??
+      missingColumn(op, file.shown[0] as string, missing, [...names])
+    )
   const isList = ({ kind }: Features[string]) => kind === 'sequence' || kind === 'dense'
   return new Map(
     Object.entries(features).map(([name, feature]) => [

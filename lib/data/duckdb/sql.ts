@@ -13,7 +13,7 @@ const literalPath = (path: string): string => quoteText(path.replace(/[*?[]/g, '
 /** `read_csv(...)` and its kin over all files, in order. `types` gives a type to every column of a text file. */
 export function sourceOf(file: ResolvedFile, types: ReadonlyMap<string, string>): string {
   const paths = `[${file.paths.map(literalPath).join(', ')}]`
-  const compression = `compression = '${file.gzip ? 'gzip' : 'none'}'`
+  const compression = compressionOf(file)
   const columns = `columns = {${[...types].map(([name, type]) => `${quoteText(name)}: '${type}'`).join(', ')}}`
   switch (file.format) {
     case 'parquet':
@@ -32,19 +32,16 @@ export function sourceOf(file: ResolvedFile, types: ReadonlyMap<string, string>)
 const csvDialect = (file: ResolvedFile): string =>
   `delim = ${quoteText(file.delimiter)}, quote = '"', escape = '"', null_padding = false`
 
-/** The first row of a CSV as texts: its header, or as many nameless values as it has columns. */
-export const firstRowOf = (file: ResolvedFile, path: string): string =>
-  `select * from read_csv(${literalPath(path)}, all_varchar = true, header = false, sample_size = 1, ${csvDialect(
-    file,
-  )}, compression = '${file.gzip ? 'gzip' : 'none'}') limit 1`
-
 export const describeParquet = (path: string): string => `describe select * from read_parquet(${literalPath(path)})`
 
 /** Names of JSON Lines, by looking at some of the rows, or at all. */
-export const describeJson = (file: ResolvedFile, path: string, rows: number): string =>
-  `describe select * from read_json(${literalPath(path)}, format = 'newline_delimited', compression = '${
-    file.gzip ? 'gzip' : 'none'
-  }', sample_size = ${rows}, maximum_depth = 1)`
+export function describeJson(file: ResolvedFile, path: string, rows: number): string {
+  const options = `format = 'newline_delimited', ${compressionOf(file)}, sample_size = ${rows}, maximum_depth = 1`
+  return `describe select * from read_json(${literalPath(path)}, ${options})`
+}
+
+const compressionOf = ({ gzip, format }: ResolvedFile): string =>
+  `compression = '${gzip ? 'gzip' : format === 'csv' ? 'none' : 'uncompressed'}'`
 
 const NUMBERS = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\))$/
 const INT32 = /^(U?TINYINT|U?SMALLINT|INTEGER)$/
