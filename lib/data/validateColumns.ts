@@ -2,6 +2,7 @@
 import { KairosError } from '../core/errors.js'
 import { nearest } from '../core/nearest.js'
 import { type Column, type Encoding, vocabularySize } from './columns.js'
+import { plural } from './dataFile.js'
 import { type Feature, type Features, vocabularyOf } from './features.js'
 import { createTimeSlice } from './timeSlice.js'
 
@@ -39,9 +40,9 @@ export async function checkColumns(
       })
     const rows = rowsOf(name, feature, column)
     rowCount ??= rows
-    if (rows !== rowCount) throw refuse(name, `${rowCount} rows, as the first column has`, `${rows}`)
+    if (rows !== rowCount) throw refuse(name, `${plural(rowCount, 'row')}, as the first column has`, `${rows}`)
     if (column.missing && column.missing.length !== rows)
-      throw refuse(name, `${rows} marks of missing values`, `${column.missing.length}`)
+      throw refuse(name, `${plural(rows, 'mark')} of missing values`, `${column.missing.length}`)
     const { right, expected } = rule(name, feature, encoding)
     const { values, offsets } = column
     const width = feature.kind === 'dense' ? feature.width : 1
@@ -93,7 +94,7 @@ function checkOffsets(name: string, offsets: Int32Array, count: number, most: nu
   for (let row = 0; row + 1 < offsets.length; row++) {
     const length = (offsets[row + 1] as number) - (offsets[row] as number)
     if (length < 0) throw refuse(name, 'offsets that do not decrease', `${offsets[row]}, ${offsets[row + 1]}`, row)
-    if (most !== undefined && length > most) throw refuse(name, `at most ${most} items`, `${length}`, row)
+    if (most !== undefined && length > most) throw refuse(name, `at most ${plural(most, 'item')}`, `${length}`, row)
   }
   if (offsets.at(-1) !== count)
     throw refuse(name, `offsets that end with ${count}, the number of values`, `${offsets.at(-1)}`)

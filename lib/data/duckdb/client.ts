@@ -5,6 +5,12 @@ import { Worker } from 'node:worker_threads'
 import { KairosError } from '../../core/errors.js'
 import type { Answer, Job, Request } from './protocol.js'
 
+/** Milliseconds that a thread without a job waits for one: starting another takes about 100. */
+const PATIENCE = 2000
+
+/** The last thread that finished, and when it gives up. */
+let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | undefined
+
 /** Beside compiled JavaScript stands the compiled thread; from source both are TypeScript, which a thread loads by tsx. */
 function startThread(): Worker {
   const name = 'kairos data'
@@ -22,59 +28,86 @@ function startThread(): Worker {
   return new Worker(script, { name, execArgv, eval: true })
 }
 
+function takeThread(): Worker {
+  if (!idle) return startThread()
+  const { worker, timer } = idle
+  clearTimeout(timer)
+  forgetListeners(worker)
+  idle = undefined
+  return worker
+}
+
+/** Ours alone: Node listens to a worker as well. */
+function forgetListeners(worker: Worker): void {
+  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
+}
+
+function keepThread(worker: Worker): void {
+  forgetListeners(worker)
+  if (idle) {
+    worker.terminate()
+    return
+  }
+  const forget = () => {
+    idle = undefined
+    worker.terminate()
+  }
+  worker.once('error', forget)
+  idle = { worker, timer: setTimeout(forget, PATIENCE).unref() }
+}
+
 /**
- * Answers of a job, in order. The thread ends when the job does, when it fails, and when the caller leaves the loop
- * early; a process that exits takes it along.
+ * Answers of a job, in order. When the caller leaves the loop early the thread is told so and stops after its present
+ * chunk. A process that exits takes its threads along, and only somebody who waits for an answer keeps it alive.
  */
 export async function* answersOf(job: Job): AsyncGenerator<Exclude<Answer, { type: 'error' | 'end' }>> {
-  const worker = startThread()
+  const worker = takeThread()
   const post = (request: Request) => worker.postMessage(request)
   const arrived: Answer[] = []
   let failure: unknown
   let wake: (() => void) | undefined
-  const notice = () => wake?.()
-  let over = false
-  const ended = new Promise<void>((resolve) => {
-    worker.once('exit', () => {
-      over = true
-      resolve()
-      notice()
-    })
-  })
   worker.on('message', (answer: Answer) => {
     arrived.push(answer)
-    notice()
+    wake?.()
   })
   worker.once('error', (error) => {
     failure = error
-    notice()
+    wake?.()
   })
-  // Only somebody who waits keeps the process alive: a loop that was left without `return` does not.
+  worker.once('exit', () => {
+    failure ??= new KairosError('KAIROS_INTERNAL', { op: job.op, argument: 'reading thread', got: 'an early end' })
+    wake?.()
+  })
+  const next = async (): Promise<Answer> => {
+    worker.ref()
+    while (arrived.length === 0 && failure === undefined) {
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    }
+    worker.unref()
+    const answer = arrived.shift()
+    if (answer === undefined) throw failure
+    return answer
+  }
+  let over = false
   worker.unref()
   try {
     post({ type: 'job', job })
     for (;;) {
-      const answer = arrived.shift()
-      if (answer === undefined) {
-        if (failure !== undefined) throw failure
-        if (over)
-          throw new KairosError('KAIROS_INTERNAL', { op: job.op, argument: 'reading thread', got: 'an early end' })
-        worker.ref()
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-        worker.unref()
-        continue
-      }
+      const answer = await next()
+      over = answer.type === 'end' || answer.type === 'error'
       if (answer.type === 'end') return
       if (answer.type === 'error') throw new KairosError(answer.code, answer.details)
       yield answer
       if (answer.type === 'block') post({ type: 'next' })
     }
   } finally {
-    // It leaves by itself after its present chunk, and closes its DuckDB; cutting a thread off amid native code is worse.
-    worker.ref()
-    post({ type: 'stop' })
-    await ended
+    if (!over && failure === undefined) post({ type: 'stop' })
+    while (!over && failure === undefined) {
+      const { type } = await next().catch((): Answer => ({ type: 'end' }))
+      over = type === 'end' || type === 'error'
+    }
+    if (failure === undefined) keepThread(worker)
   }
 }

@@ -1,4 +1,4 @@
-/** The reading thread: one job, then it ends. DuckDB, decoding and all copying of columns live here. */
+/** The reading thread: one job at a time. DuckDB, decoding and all copying of columns live here. */
 import { parentPort } from 'node:worker_threads'
 import { KairosError } from '../../core/errors.js'
 import type { Columns } from '../columns.js'
@@ -34,6 +34,8 @@ port.on('message', (request: Request) => {
 })
 
 async function run({ job }: Extract<Request, { type: 'job' }>): Promise<void> {
+  room = AHEAD
+  stopped = false
   try {
     await runJob(job, {
       send,
@@ -50,8 +52,6 @@ async function run({ job }: Extract<Request, { type: 'job' }>): Promise<void> {
     send({ type: 'end' })
   } catch (error) {
     send(failureOf(error))
-  } finally {
-    port?.close()
   }
 }
 
