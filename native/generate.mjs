@@ -32,7 +32,7 @@ function kernelTableText() {
       ([key, type]) => `{"${key.replace('?', '')}", ${attributeTypes[type]}, ${key.endsWith('?')}}`,
     )
     lines.push(
-      `    {"${name}", ${inputs[0]}, ${inputs[1]}, ${outputs[0]}, ${outputs[1]}, ${inPlace === true}, ${raisesIdFault === true}, ${list.length}, {${list.join(', ')}}},`,
+      `    {"${name}", ${inputs[0]}, ${inputs[1]}, ${outputs[0]}, ${outputs[1]}, ${inPlace !== undefined && inPlace !== false}, ${raisesIdFault === true}, ${list.length}, {${list.join(', ')}}},`,
     )
   }
   lines.push('};', '', 'enum class ElementwiseOp : int32_t {')

@@ -21,7 +21,7 @@ import { type Mode, namedVariables, parametersOf, withMode } from './module.js'
 import { type Leaf, specOf, type Tensor, type Variable } from './node.js'
 import { type Feed, GraphRunner, type RunnerOptions } from './runner.js'
 import type { TraceRequest } from './trace.js'
-import type { Optimizer, Update } from './update.js'
+import type { Optimizer, ParameterGroup, Update } from './update.js'
 
 /** The tensors of a batch, by name. */
 export type Batch<S extends Schema> = {
@@ -34,13 +34,31 @@ export type BatchArrays<S extends Schema> = { readonly [K in keyof S]: ArrayOf<S
 /** Every trainable parameter of the model. */
 export const all: unique symbol = Symbol('all parameters')
 
-export interface UpdateOptions<Outputs> {
+/** `all`, a list, or a test on names. What no group names stays as it is: frozen. */
+export type ParameterChoice = typeof all | readonly Tensor[] | ((name: string) => boolean)
+
+export interface GroupOptions {
+  readonly parameters: ParameterChoice
+  readonly optimizer: Optimizer
+  /** Prefix of the optimiser state's names in checkpoints. Default: the loss, and the position of groups behind it. */
+  readonly name?: string
+}
+
+interface LossOptions<Outputs> {
   /** Name of the output to minimise: a float32 of rank 0. */
   readonly loss: keyof Outputs & string
-  /** `all`, a list, or a test on names. */
-  readonly parameters: typeof all | readonly Tensor[] | ((name: string) => boolean)
-  readonly optimizer: Optimizer
+  /**
+   * Greatest Euclidean norm of all gradients of this loss together, rows of sparse tables included: longer gradients
+   * are scaled down to it (Pascanu, Mikolov, Bengio 2013; `torch.nn.utils.clip_grad_norm_`).
+   */
+  readonly clipNorm?: number
+  /** Report that norm, before clipping, as `<loss>/gradientNorm`; `requireFinite` may name it. */
+  readonly gradientNorm?: boolean
 }
+
+/** One rule for some parameters, or several groups with rules of their own; a parameter is in one group. */
+export type UpdateOptions<Outputs> = LossOptions<Outputs> &
+  (GroupOptions | { readonly groups: readonly GroupOptions[] })
 
 export interface CompileOptions<S extends Schema, Outputs> extends RunnerOptions {
   readonly schema: S
@@ -106,7 +124,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   private readonly schema: S
   private readonly model: object
   private readonly seed: number
-  private readonly shapes: ReadonlyMap<string, number>
+  private readonly ranks: ReadonlyMap<string, number>
   private optimizerDefault: OptimizerState | null = null
   private staging: { readonly capacities: Counts; readonly ring: Staging } | null = null
   /** Steps submitted so far: what dropout draws by. */
@@ -126,7 +144,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const requests = updates.map((update): Update<Tensor> => updateOf(update, outputs, model))
     this.request = { outputs, updates: requests, assignments }
     this.runner = new GraphRunner(this.request, options)
-    this.shapes = new Map(Object.entries(outputs).map(([name, tensor]) => [name, tensor.shape.length]))
+    this.ranks = new Map(this.runner.plan.graph.outputs.map(({ name, value }) => [name, specOf(value).shape.length]))
   }
 
   get executor(): Executor {
@@ -231,7 +249,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
 
   private resultsOf({ outputs }: RunResult): Results<Outputs> {
     const results: Record<string, unknown> = {}
-    for (const [name, { data }] of Object.entries(outputs)) results[name] = this.shapes.get(name) === 0 ? data[0] : data
+    for (const [name, { data }] of Object.entries(outputs)) results[name] = this.ranks.get(name) === 0 ? data[0] : data
     return results as Results<Outputs>
   }
 }
@@ -242,10 +260,11 @@ export const RANDOM = 'random'
 const isLeased = <S extends Schema>(batch: BatchArrays<S> | LeasedBatch<S>): batch is LeasedBatch<S> => 'lease' in batch
 
 function updateOf<Outputs extends Record<string, Tensor>>(
-  { loss, parameters, optimizer }: UpdateOptions<Outputs>,
+  options: UpdateOptions<Outputs>,
   outputs: Outputs,
   model: object,
 ): Update<Tensor> {
+  const { loss, clipNorm, gradientNorm = clipNorm !== undefined } = options
   const tensor = outputs[loss]
   if (!tensor) {
     throw new KairosError('KAIROS_UNKNOWN_NAME', {
@@ -255,13 +274,50 @@ function updateOf<Outputs extends Record<string, Tensor>>(
       got: `'${loss}'`,
     })
   }
-  const chosen =
-    parameters === all
-      ? parametersOf(model)
-      : typeof parameters === 'function'
-        ? parametersOf(model, parameters)
-        : parameters
-  return { name: loss, loss: tensor, parameters: chosen, optimizer }
+  if (clipNorm !== undefined && !(clipNorm > 0)) {
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'compile',
+      argument: 'updates.clipNorm',
+      expected: 'greater than 0',
+      got: `${clipNorm}`,
+    })
+  }
+  const groups = ('groups' in options ? options.groups : [options]).map(
+    ({ parameters, optimizer, name }, index): ParameterGroup<Tensor> => ({
+      name: name ?? (index === 0 ? loss : `${loss}/${index}`),
+      parameters: chosen(model, parameters),
+      optimizer,
+    }),
+  )
+  checkGroups(groups)
+  return { name: loss, loss: tensor, groups, gradientNorm, ...(clipNorm === undefined ? {} : { clipNorm }) }
+}
+
+function chosen(model: object, parameters: ParameterChoice): readonly Tensor[] {
+  if (parameters === all) return parametersOf(model)
+  return typeof parameters === 'function' ? parametersOf(model, parameters) : parameters
+}
+
+function checkGroups(groups: readonly ParameterGroup<Tensor>[]): void {
+  const refuseTwice = (argument: string, expected: string, name: string) => {
+    throw new KairosError('KAIROS_DUPLICATE', { op: 'compile', argument, expected, got: `'${name}' twice` })
+  }
+  const names = new Set<string>()
+  const seen = new Set<unknown>()
+  for (const { name, parameters } of groups) {
+    if (names.has(name)) refuseTwice('updates.groups', 'a name for each', name)
+    names.add(name)
+    for (const parameter of parameters) {
+      const variable = variableOf(parameter)
+      if (seen.has(variable)) refuseTwice('updates.groups', 'each parameter in one group', nameOf(parameter))
+      seen.add(variable)
+    }
+  }
+}
+
+const nameOf = (parameter: Tensor): string => {
+  const variable = variableOf(parameter)
+  return variable ? variableName(variable) : 'a computed tensor'
 }
 
 function checkUpdates<Outputs>(updates: readonly UpdateOptions<Outputs>[]): void {

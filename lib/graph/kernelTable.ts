@@ -14,8 +14,8 @@ export interface KernelDeclaration {
   readonly outputs: readonly [number, number]
   /** Name and type; a trailing `?` on the name marks an optional attribute. */
   readonly attributes: Readonly<Record<string, AttributeType>>
-  /** A result may be written over an operand of the same size that nobody reads later. */
-  readonly inPlace?: boolean
+  /** A result may be written over an operand of the same size that nobody reads later: over any, or over that one. */
+  readonly inPlace?: boolean | number
   /** May find a bad id while running, so it stands before the commit steps. */
   readonly raisesIdFault?: boolean
 }
@@ -24,7 +24,7 @@ const kernel = (
   inputs: number | readonly [number, number],
   outputs: number | readonly [number, number],
   attributes: Record<string, AttributeType> = {},
-  properties: { inPlace?: boolean; raisesIdFault?: boolean } = {},
+  properties: { inPlace?: boolean | number; raisesIdFault?: boolean } = {},
 ): KernelDeclaration => ({
   inputs: typeof inputs === 'number' ? [inputs, inputs] : inputs,
   outputs: typeof outputs === 'number' ? [outputs, outputs] : outputs,
@@ -61,6 +61,11 @@ export const kernelTable = {
   // Embedding
   gather: kernel(2, 1, {}, { raisesIdFault: true }),
   gatherBackward: kernel(3, 1, { 'paddingIndex?': 'int' }, { raisesIdFault: true }),
+  embeddingBag: kernel(3, 1, { mode: 'string' }, { raisesIdFault: true }),
+  embeddingBagBackward: kernel(4, 1, { mode: 'string' }, { raisesIdFault: true }),
+  coalesce: kernel([3, 4], 3, { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true }),
+  updateRows: kernel(3, 1, {}, { inPlace: 0 }),
+  tableSlots: kernel([1, 64], 1, { rows: 'ints' }, { raisesIdFault: true }),
 
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),

@@ -41,12 +41,18 @@ export const xavierUniform = (fanIn: number, fanOut: number): Initializer => {
   return uniform(-bound, bound)
 }
 
-function floatVariable(shape: readonly number[], initializer: Initializer, trainable: boolean): Variable {
+function floatVariable(
+  shape: readonly number[],
+  initializer: Initializer,
+  trainable: boolean,
+  sparse: boolean,
+): Variable {
   const count = shape.reduce((product, dim) => product * dim, 1)
   return {
     dtype: 'float32',
     shape,
     trainable,
+    ...(sparse ? { sparse } : {}),
     initialize: (name, seed) => {
       const values = new Float32Array(count)
       initializer(values, createRandom(seed).fork(name))
@@ -55,11 +61,20 @@ function floatVariable(shape: readonly number[], initializer: Initializer, train
   }
 }
 
+export interface ParameterOptions {
+  /**
+   * Keep the gradient as the rows that a batch looked up, and update only those (PyTorch's `sparse=True`): for large
+   * tables. Optimisers then are lazy: moments of rows that are not looked up stand still.
+   */
+  readonly sparse?: boolean
+}
+
 /** A trainable float32 tensor of a model. */
 export const parameter = <const S extends readonly number[]>(
   shape: S,
   initializer: Initializer,
-): Tensor<S, 'float32'> => stateLeaf<S, 'float32'>('parameters', floatVariable(shape, initializer, true))
+  { sparse = false }: ParameterOptions = {},
+): Tensor<S, 'float32'> => stateLeaf<S, 'float32'>('parameters', floatVariable(shape, initializer, true, sparse))
 
 /** A tensor that the model keeps but no gradient moves: codebooks, counts, running moments. */
 export function state<const S extends readonly number[], D extends DType = 'float32'>(

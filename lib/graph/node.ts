@@ -37,6 +37,8 @@ export interface Variable {
   /** Fills a fresh store's entry. `name` seeds it, so equal names start equal. */
   readonly initialize: (name: string, seed: number) => Float32Array | Int32Array | Uint8Array
   readonly trainable: boolean
+  /** Its gradient is kept as the rows that a batch looked up, and only those are updated. */
+  readonly sparse?: boolean
 }
 
 export interface Node {

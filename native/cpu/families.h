@@ -18,7 +18,8 @@ namespace kairos {
   F(Movement)              \
   F(Ranking)               \
   F(Reduction)             \
-  F(Softmax)
+  F(Softmax)               \
+  F(Sparse)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);
 KAIROS_FAMILIES(KAIROS_DECLARE)

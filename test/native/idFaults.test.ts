@@ -78,7 +78,7 @@ function fileOf(
   })
   return encodeFile({
     magic: 'KAIROSPG',
-    version: 1,
+    version: 2,
     symbols: [],
     dims: sizes.map((size) => [{ coefficient: size, factors: [] }]),
     storageCount: buffers.length,
@@ -96,6 +96,7 @@ function fileOf(
     commitStart: 1,
     outputs: outputs.map((_, i) => ({ name: `o${i}`, buffer: inputs.length + i })),
     checks: [],
+    computed: [],
     trailing: [],
   })
 }

@@ -17,7 +17,7 @@ const damaged = (edit: (file: ProgramFile) => void): Uint8Array => {
 describe('a damaged program file is refused, naming the part', () => {
   const cases: [string, (file: ProgramFile) => void, RegExp][] = [
     ['magic', (f) => (f.magic = 'KAIROSPX'), /magic at byte 0/],
-    ['version', (f) => (f.version = 2), /version at byte 8 should be 1 but got 2/],
+    ['version', (f) => (f.version = 3), /version at byte 8 should be 2 but got 3/],
     ['trailing bytes', (f) => f.trailing.push(1, 2), /end of file .* no more bytes but got 2 bytes/],
     ['a symbol twice', (f) => f.symbols.push('batch'), /symbol 1 .* 'batch' again/],
     [

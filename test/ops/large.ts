@@ -11,6 +11,11 @@ const random = createRandom(11)
 const float = (...shape: number[]): ReferenceArray => floats(random, shape)
 const positive = (...shape: number[]): ReferenceArray => floats(random, shape, 0.5, 2)
 const ids = (limit: number, ...shape: number[]): ReferenceArray => ints(random, shape, 0, limit)
+/** Offsets of bags of random length, empty ones among them. */
+const bags = (count: number, values: number): ReferenceArray => {
+  const cuts = Array.from({ length: count - 1 }, () => random.int(values + 1)).sort((a, b) => a - b)
+  return typed('int32', [count + 1], (index) => [0, ...cuts, values][index] as number)
+}
 const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
@@ -61,6 +66,26 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: {} },
     { inputs: [float(9000, 16), ids(9000, 20000), float(20000, 16)], attributes: { paddingIndex: 0 } },
   ],
+  embeddingBag: () => [
+    { inputs: [float(400, 64), ids(400, 5000), bags(700, 5000)], attributes: { mode: 'mean' } },
+    { inputs: [float(400, 100), ids(400, 9000), bags(30, 9000)], attributes: { mode: 'sum' } },
+  ],
+  embeddingBagBackward: () => [
+    { inputs: [float(5000, 17), ids(5000, 30000), bags(700, 30000), float(700, 17)], attributes: { mode: 'mean' } },
+  ],
+  coalesce: () => [
+    { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: { symbol: 'unique', mode: 'sum' } },
+    {
+      inputs: [float(90_000, 16), ids(90_000, 40, 500), float(40, 500, 16)],
+      attributes: { symbol: 'unique', mode: 'sum', paddingIndex: 0 },
+    },
+    {
+      inputs: [float(5000, 70), ids(5000, 30000), float(700, 70), bags(700, 30000)],
+      attributes: { symbol: 'unique', mode: 'mean' },
+    },
+  ],
+  updateRows: () => [{ inputs: [float(9000, 33), ids(9000, 5000), float(5000, 33)], attributes: {} }],
+  tableSlots: () => [{ inputs: [ids(7, 30000), ids(100, 30000), ids(9, 30000)], attributes: { rows: [7, 100, 9] } }],
   dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],
   softmaxCrossEntropy: () => [{ inputs: [float(60, 3647), ids(3647, 60)], attributes: { ignoreIndex: -100 } }],
   softmaxCrossEntropyBackward: () => [
