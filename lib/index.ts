@@ -19,14 +19,12 @@ export {
   Compiled,
   type CompileOptions,
   compile,
-  createParameters,
-  createState,
+  type GroupOptions,
   type Handles,
   type LeasedBatch,
-  parametersFor,
+  type ParameterChoice,
   type Results,
   type StepOptions,
-  stateFor,
   type UpdateOptions,
 } from './graph/compile.js'
 export { defineOp, type OpCase, type OpDefinition, type ReferenceArray, refuse } from './graph/defineOp.js'
@@ -49,6 +47,7 @@ export {
 } from './graph/module.js'
 export type { Tensor } from './graph/node.js'
 export { GraphRunner } from './graph/runner.js'
+export { createParameters, createState, initializeParameters, parametersFor, stateFor } from './graph/stores.js'
 export type { Optimizer } from './graph/update.js'
 export * from './losses/index.js'
 export * from './nn/index.js'

@@ -9,17 +9,18 @@ import {
   type Executor,
   type Lease,
   OptimizerState,
-  ParameterSet,
+  type ParameterSet,
   type RunResult,
   Staging,
-  State,
+  type State,
 } from '../runtime/index.js'
 import { variableName, variableOf } from './autodiff.js'
 import type { Counts } from './counts.js'
 import { input } from './leaf.js'
 import { type Mode, namedVariables, parametersOf, withMode } from './module.js'
-import { type Leaf, specOf, type Tensor, type Variable } from './node.js'
+import { type Leaf, specOf, type Tensor } from './node.js'
 import { type Feed, GraphRunner, type RunnerOptions } from './runner.js'
+import { entryOf, parametersFor, stateFor } from './stores.js'
 import type { TraceRequest } from './trace.js'
 import type { Optimizer, ParameterGroup, Update } from './update.js'
 
@@ -367,38 +368,4 @@ export function assign<S extends Shape, D extends DType>(
 function collectAssignments<T>(build: () => T): { outputs: T; assignments: readonly TensorAssignment[] } {
   const assignments: TensorAssignment[] = []
   return { outputs: collecting.run(assignments, build), assignments }
-}
-
-// Stores of a model ------------------------------------------------------------------------------------------------
-
-function entryOf(name: string, variable: Variable, seed: number) {
-  return { name, dtype: variable.dtype, shape: variable.shape, data: variable.initialize(name, seed) }
-}
-
-const entriesFor = (model: object, seed: number, trainable: boolean) =>
-  namedVariables(model)
-    .filter(({ variable }) => variable.trainable === trainable)
-    .map(({ name, variable }) => entryOf(name, variable, seed))
-
-/** A fresh parameter set of a model, drawn from its initialisers. */
-export const createParameters = (model: object, seed = 0): ParameterSet =>
-  ParameterSet.create(entriesFor(model, seed, true))
-
-/** Fresh state of a model. */
-export const createState = (model: object): State => State.create(entriesFor(model, 0, false))
-
-const parameterDefaults = new WeakMap<object, ParameterSet>()
-const stateDefaults = new WeakMap<object, State>()
-
-/** The parameters that every program over this model uses when a step is given none. */
-export function parametersFor(model: object): ParameterSet {
-  const present = parameterDefaults.get(model) ?? createParameters(model)
-  parameterDefaults.set(model, present)
-  return present
-}
-
-export function stateFor(model: object): State {
-  const present = stateDefaults.get(model) ?? createState(model)
-  stateDefaults.set(model, present)
-  return present
 }

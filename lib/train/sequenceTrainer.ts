@@ -2,8 +2,9 @@
 
 import { countItems, type EvaluationPart, type LeaveOneOut } from '../data/leaveOneOut.js'
 import { createEvaluationBatches, createPrefixBatches } from '../data/prefixBatches.js'
-import { all, type Compiled, compile, createParameters, createState } from '../graph/compile.js'
+import { all, type Compiled, compile } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
+import { createParameters, createState } from '../graph/stores.js'
 import { crossEntropy } from '../losses/index.js'
 import { gains, mean as meanOf } from '../metrics/ranking.js'
 import { targetRank } from '../ops/index.js'

@@ -43,6 +43,8 @@ const names: readonly Name[] = [
     'storeEntries',
     'cloneStore',
     'readStore',
+    'readStoreRange',
+    'writeStoreRange',
     'writeStore',
     'writeStore',
     'averageStores',
@@ -312,6 +314,14 @@ function argumentsOf(world: World, name: Name): Call {
       return {
         args: [executor(), handle, recordOf(entries.map(({ name: entry, data }) => [entry, data.slice()] as const))],
       }
+    }
+    case 'readStoreRange':
+    case 'writeStoreRange': {
+      const { handle, entries = [] } = world.of('store')
+      const entry = entries[random.int(Math.max(1, entries.length))]
+      if (!entry) return { args: [executor(), handle, 'none', 0, 0, new Float32Array(0)] }
+      const [begin, end] = [random.int(entry.data.length + 1), random.int(entry.data.length + 2)].sort((a, b) => a - b)
+      return { args: [executor(), handle, entry.name, begin, end, entry.data.slice(begin, end)] }
     }
     case 'averageStores': {
       const { handle } = world.of('store')
