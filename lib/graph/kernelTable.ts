@@ -16,6 +16,8 @@ export interface KernelDeclaration {
   readonly attributes: Readonly<Record<string, AttributeType>>
   /** A result may be written over an operand of the same size that nobody reads later: over any, or over that one. */
   readonly inPlace?: boolean | number
+  /** The result, an int32 of rank 0, that is the first size of the results before it: only so many rows are written. */
+  readonly computes?: number
   /** May find a bad id while running, so it stands before the commit steps. */
   readonly raisesIdFault?: boolean
 }
@@ -24,7 +26,7 @@ const kernel = (
   inputs: number | readonly [number, number],
   outputs: number | readonly [number, number],
   attributes: Record<string, AttributeType> = {},
-  properties: { inPlace?: boolean | number; raisesIdFault?: boolean } = {},
+  properties: Pick<KernelDeclaration, 'inPlace' | 'computes' | 'raisesIdFault'> = {},
 ): KernelDeclaration => ({
   inputs: typeof inputs === 'number' ? [inputs, inputs] : inputs,
   outputs: typeof outputs === 'number' ? [outputs, outputs] : outputs,
@@ -63,7 +65,7 @@ export const kernelTable = {
   gatherBackward: kernel(3, 1, { 'paddingIndex?': 'int' }, { raisesIdFault: true }),
   embeddingBag: kernel(3, 1, { mode: 'string' }, { raisesIdFault: true }),
   embeddingBagBackward: kernel(4, 1, { mode: 'string' }, { raisesIdFault: true }),
-  coalesce: kernel([3, 4], 3, { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true }),
+  coalesce: kernel([3, 4], 3, { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true, computes: 2 }),
   updateRows: kernel(3, 1, {}, { inPlace: 0 }),
   tableSlots: kernel([1, 64], 1, { rows: 'ints' }, { raisesIdFault: true }),
 

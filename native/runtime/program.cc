@@ -327,6 +327,7 @@ class Decoder {
       RequireCount(named, computed);
       program_.computed.push_back(computed);
     }
+    for (const Step& step : program_.steps) RequireComputed(step);
     const auto is_computed = [&](uint32_t symbol) { return program_.IsComputed(symbol); };
     for (const ComputedSymbol& computed : program_.computed)
       if (reader_.ok() && program_.dims[computed.limit].Uses(is_computed))
@@ -337,6 +338,23 @@ class Decoder {
         if (reader_.ok() && program_.dims[dim].Uses(is_computed))
           reader_.Fail("input " + Quote(program_.buffers[input].name), "a size over given symbols",
                        "one over computed symbols");
+  }
+
+  // Results of which a kernel writes a computed number of rows must be sized by it, or the rest would be read unwritten.
+  void RequireComputed(const Step& step) {
+    if (!reader_.ok() || step.kernel->computes < 0) return;
+    const size_t counts = static_cast<size_t>(step.kernel->computes);
+    const auto known =
+        std::find_if(program_.computed.begin(), program_.computed.end(),
+                     [&](const ComputedSymbol& one) { return one.buffer == step.outputs[counts]; });
+    bool sized = known != program_.computed.end();
+    for (size_t i = 0; sized && i < counts; ++i) {
+      const std::vector<uint32_t>& dims = program_.buffers[step.outputs[i]].dims;
+      sized = !dims.empty() && program_.dims[dims[0]].Is(known->symbol);
+    }
+    if (!sized)
+      reader_.Fail(std::string("results of ") + Quote(step.kernel->name),
+                   "sized by the count that it computes", "another size");
   }
 
   // The count is read as soon as the step has run that writes it, so one compute step must, its memory is its own,

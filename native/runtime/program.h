@@ -27,6 +27,10 @@ struct Dim {
   std::vector<Term> terms;
 
   bool IsLiteral() const;
+  bool Is(uint32_t symbol) const {
+    return terms.size() == 1 && terms[0].coefficient == 1 &&
+           terms[0].factors == std::vector<uint32_t>{symbol};
+  }
   // Whether a symbol that `accepts` takes is among the factors.
   template <typename Accepts>
   bool Uses(Accepts accepts) const {
