@@ -14,6 +14,7 @@ import {
   Staging,
   type State,
 } from '../runtime/index.js'
+import { Accumulation, resultRanks } from './accumulate.js'
 import { variableName, variableOf } from './autodiff.js'
 import type { Counts } from './counts.js'
 import { input } from './leaf.js'
@@ -22,6 +23,7 @@ import { type Leaf, specOf, type Tensor } from './node.js'
 import { type Feed, GraphRunner, type RunnerOptions } from './runner.js'
 import { entryOf, parametersFor, stateFor } from './stores.js'
 import type { TraceRequest } from './trace.js'
+import { KEEP } from './training.js'
 import type { Optimizer, ParameterGroup, Update } from './update.js'
 
 /** The tensors of a batch, by name. */
@@ -65,6 +67,11 @@ export interface CompileOptions<S extends Schema, Outputs> extends RunnerOptions
   readonly schema: S
   /** Losses, what they move and how. All gradients are taken at the values before the step. */
   readonly updates?: readonly UpdateOptions<Outputs>[]
+  /**
+   * Batches that count as one: gradients are added up over so many steps, and the last of them moves the parameters by
+   * their mean. Rates and norms are those of that last step.
+   */
+  readonly accumulate?: number
   /** Default: 'train' when there are updates. */
   readonly mode?: Mode
   /** Seeds dropout. */
@@ -126,13 +133,23 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   private readonly model: object
   private readonly seed: number
   private readonly ranks: ReadonlyMap<string, number>
+  private readonly accumulation: Accumulation | null
+  private readonly runners: readonly GraphRunner[]
   private optimizerDefault: OptimizerState | null = null
   private staging: { readonly capacities: Counts; readonly ring: Staging } | null = null
   /** Steps submitted so far: what dropout draws by. */
   private steps = 0
 
   constructor(model: object, build: (model: object, batch: Batch<S>) => Outputs, options: CompileOptions<S, Outputs>) {
-    const { schema, updates = [], mode = updates.length > 0 ? 'train' : 'evaluate', seed = 0 } = options
+    const { schema, updates = [], mode = updates.length > 0 ? 'train' : 'evaluate', seed = 0, accumulate = 1 } = options
+    if (!(Number.isInteger(accumulate) && accumulate >= 1)) {
+      throw new KairosError('KAIROS_ARGUMENT', {
+        op: 'compile',
+        argument: 'accumulate',
+        expected: 'a whole number of at least 1',
+        got: `${accumulate}`,
+      })
+    }
     this.schema = schema
     this.model = model
     this.seed = seed
@@ -143,9 +160,12 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const { outputs, assignments } = collectAssignments(() => withMode(mode, () => build(model, batch as Batch<S>)))
     checkUpdates(updates)
     const requests = updates.map((update): Update<Tensor> => updateOf(update, outputs, model))
-    this.request = { outputs, updates: requests, assignments }
+    const adding = requests.map((update) => ({ ...update, accumulation: { phase: 'add' as const, steps: accumulate } }))
+    this.request = { outputs, updates: accumulate > 1 ? adding : requests, assignments }
     this.runner = new GraphRunner(this.request, options)
-    this.ranks = new Map(this.runner.plan.graph.outputs.map(({ name, value }) => [name, specOf(value).shape.length]))
+    this.accumulation = accumulate > 1 ? new Accumulation(requests, accumulate, options) : null
+    this.runners = this.accumulation ? [this.runner, this.accumulation.runner] : [this.runner]
+    this.ranks = resultRanks(...this.runners)
   }
 
   get executor(): Executor {
@@ -154,9 +174,11 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
 
   /** Scalars that a step may be given, by name, with their defaults. */
   get scalars(): Readonly<Record<string, number | undefined>> {
-    const scalars = this.runner.inputs.filter(
-      ({ name, node }) => !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0,
-    )
+    const scalars = this.runners
+      .flatMap(({ inputs }) => inputs)
+      .filter(
+        ({ name, node }) => name !== KEEP && !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0,
+      )
     return Object.fromEntries(scalars.map(({ name, otherwise }) => [name, otherwise]))
   }
 
@@ -202,7 +224,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
       ...(options.requireFinite ? { requireFinite: options.requireFinite } : {}),
     }
     try {
-      return await this.runner.run(request)
+      return await (this.accumulation ? this.accumulation.run(this.runner, request) : this.runner.run(request))
     } catch (error) {
       // A failed step leaves no trace, unless a later one is already under way.
       if (this.steps === step + 1) this.steps = step
@@ -242,10 +264,12 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   }
 
   private entriesOf(store: Extract<Leaf, { kind: 'state' }>['store']) {
-    const leaves = this.runner.plan.buffers.map(({ value }) => value.node.leaf).filter((leaf) => leaf?.kind === 'state')
-    return leaves
+    const leaves = this.runners
+      .flatMap(({ plan }) => plan.buffers.map(({ value }) => value.node.leaf))
+      .filter((leaf) => leaf?.kind === 'state')
       .filter((leaf) => leaf.store === store)
-      .map(({ variable }) => entryOf(variableName(variable), variable, 0))
+    const entries = leaves.map(({ variable }) => entryOf(variableName(variable), variable, 0))
+    return [...new Map(entries.map((entry) => [entry.name, entry])).values()]
   }
 
   private resultsOf({ outputs }: RunResult): Results<Outputs> {

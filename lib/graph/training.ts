@@ -7,7 +7,8 @@ import { KairosError } from '../core/errors.js'
 import { backward, checkLoss, type Lookup, named, opNamed, variableName, variableOf } from './autodiff.js'
 import { applyOp } from './defineOp.js'
 import { type Assignment, type Graph, makeGraph } from './graph.js'
-import { scalar, stateLeaf } from './leaf.js'
+import { input, scalar, scalarInput, stateLeaf } from './leaf.js'
+import { zeroVariable } from './module.js'
 import { type Attributes, type Tensor, tensorOf, type Value, type Variable, valueKey, withSource } from './node.js'
 import { unifyLeaves } from './trace.js'
 import type { FloatTensor, ParameterGroup, Update } from './update.js'
@@ -17,7 +18,13 @@ export function applyUpdates(graph: Graph): Graph {
   const assignments: Assignment[] = [...graph.assignments]
   const outputs = [...graph.outputs]
   for (const update of graph.updates) {
-    const { norm, groups } = gradientsOf(update)
+    if (update.accumulation?.phase === 'add') {
+      const added = withSource(`accumulation of ${update.name}`, () => addUp(update, gradientsOf(update)))
+      outputs.push(...added.outputs)
+      assignments.push(...added.assignments)
+      continue
+    }
+    const { norm, groups } = clipped(update, update.accumulation ? addedUp(update) : gradientsOf(update))
     if (norm) outputs.push({ name: normName(update.name), value: norm.value })
     for (const { group, gradients } of groups) {
       const source = `${group.optimizer.name} of ${update.name}`
@@ -41,7 +48,7 @@ interface GroupGradients {
   readonly gradients: readonly Gradient[]
 }
 
-function gradientsOf(update: Update<Value>): { norm: Tensor | null; groups: readonly GroupGradients[] } {
+function gradientsOf(update: Update<Value>): readonly GroupGradients[] {
   const loss = tensorOf(update.loss)
   checkLoss(loss)
   const parameters = update.groups.flatMap((group) => group.parameters.map((value) => tensorOf(value)))
@@ -56,10 +63,17 @@ function gradientsOf(update: Update<Value>): { norm: Tensor | null; groups: read
     if (values && variableOf(parameter)) return { kind: 'dense', parameter, values }
     throw unreached(update.name, parameter)
   }
-  const groups = update.groups.map((group) => ({
+  return update.groups.map((group) => ({
     group,
     gradients: withSource(loss.value.node.source, () => group.parameters.map((value) => gradientOf(tensorOf(value)))),
   }))
+}
+
+/** Gradients scaled down together where their norm is too large, and that norm where it is asked for. */
+function clipped(
+  update: Update<Value>,
+  groups: readonly GroupGradients[],
+): { readonly norm: Tensor | null; readonly groups: readonly GroupGradients[] } {
   if (update.clipNorm === undefined && !update.gradientNorm) return { norm: null, groups }
   return withSource(`gradient norm of ${update.name}`, () => {
     const norm = globalNorm(groups.flatMap(({ gradients }) => gradients))
@@ -159,6 +173,69 @@ function coalesced(
     ...(paddingIndex === undefined ? {} : { paddingIndex }),
   }) as readonly [Tensor, Tensor]
   return { slots, values }
+}
+
+// Accumulation -----------------------------------------------------------------------------------------------------
+//
+//     add     whole gradients are added up in variables of the optimiser's store; rows of sparse tables are handed out
+//     apply   the sums are the gradients; rows come back as feeds, those of all steps one after another
+
+/** A feed of the adding program: 0 in the first of the steps that count together, 1 in the others. */
+export const KEEP = 'accumulation_keep'
+
+/** Names of the slots and rows of a sparse table, handed out by one program and fed to the other. */
+export const partNames = (update: string, table: string) => ({
+  slots: `${update}/${table}/slots`,
+  rows: `${update}/${table}/rows`,
+})
+
+const accumulatorOf = ({ name }: ParameterGroup<Value>, variable: Variable): FloatTensor =>
+  leavesOf({ accumulated: zeroVariable(variable.shape) }, () => `${name}/${variableName(variable)}/accumulated`)
+    .accumulated as FloatTensor
+
+function addUp(
+  { name, accumulation }: Update<Value>,
+  groups: readonly GroupGradients[],
+): { readonly outputs: Graph['outputs']; readonly assignments: readonly Assignment[] } {
+  const outputs: { name: string; value: Value }[] = []
+  const assignments: Assignment[] = []
+  const share = scalar(1 / (accumulation?.steps ?? 1))
+  for (const { group, gradients } of groups) {
+    for (const gradient of gradients) {
+      const variable = variableOf(gradient.parameter) as Variable
+      const values = op('multiply', [gradient.values, share])
+      if (gradient.kind === 'sparse') {
+        const parts = partNames(name, variableName(variable))
+        outputs.push({ name: parts.slots, value: gradient.slots.value }, { name: parts.rows, value: values.value })
+        continue
+      }
+      const sum = accumulatorOf(group, variable)
+      const kept = op('multiply', [sum, scalarInput(KEEP)])
+      assignments.push({ target: sum.value, value: op('add', [kept, values]).value })
+    }
+  }
+  return { outputs, assignments }
+}
+
+function addedUp({ name, groups }: Update<Value>): readonly GroupGradients[] {
+  let tables = 0
+  const gradientOf = (group: ParameterGroup<Value>, parameter: Tensor): Gradient => {
+    const variable = variableOf(parameter) as Variable
+    if (!variable.sparse) return { kind: 'dense', parameter, values: accumulatorOf(group, variable) }
+    const parts = partNames(name, variableName(variable))
+    const count = `pending_${symbolText(name)}_${tables}`
+    const lookup: Lookup = {
+      ids: input(parts.slots, [count], 'int32'),
+      dy: input(parts.rows, [count, ...variable.shape.slice(1)]),
+      offsets: null,
+      attributes: {},
+    }
+    return { kind: 'sparse', parameter, ...coalesced(parameter, lookup, `unique_${symbolText(name)}_${tables++}`) }
+  }
+  return groups.map((group) => ({
+    group,
+    gradients: group.parameters.map((value) => gradientOf(group, tensorOf(value))),
+  }))
 }
 
 // Optimisers -------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ export interface Update<T> {
   readonly clipNorm?: number
   /** Give that norm as an output. */
   readonly gradientNorm?: boolean
+  /** One of the two programs of gradient accumulation: the one that adds up, or the one that moves the parameters. */
+  readonly accumulation?: { readonly phase: 'add' | 'apply'; readonly steps: number }
 }
 
 /** A rule from gradient to new value, written with ops: the compiler fuses it into one pass over memory. */
