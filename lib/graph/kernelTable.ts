@@ -57,6 +57,8 @@ export const kernelTable = {
   softmaxBackward: kernel(2, 1, {}, { inPlace: true }),
   layerNorm: kernel(3, 3, { epsilon: 'float' }),
   layerNormBackward: kernel(5, 3),
+  rmsNorm: kernel(2, 2, { epsilon: 'float' }),
+  rmsNormBackward: kernel(4, 2),
 
   // Embedding
   gather: kernel(2, 1, {}, { raisesIdFault: true }),
@@ -77,6 +79,8 @@ export const kernelTable = {
 
   // Ranking
   targetRank: kernel(3, 1, {}, { raisesIdFault: true }),
+  topK: kernel(1, 2, { k: 'int' }),
+  topKBackward: kernel(2, 1, {}, { raisesIdFault: true }),
 } as const satisfies Record<string, KernelDeclaration>
 
 export type KernelName = keyof typeof kernelTable

@@ -18,7 +18,9 @@ namespace kairos {
   F(Movement)              \
   F(Ranking)               \
   F(Reduction)             \
-  F(Softmax)
+  F(RmsNorm)               \
+  F(Softmax)               \
+  F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);
 KAIROS_FAMILIES(KAIROS_DECLARE)

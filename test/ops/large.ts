@@ -56,6 +56,8 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
   layerNormBackward: () => [
     { inputs: [float(1500, 64), float(64), float(1500), positive(1500), float(1500, 64)], attributes: {} },
   ],
+  rmsNorm: () => [{ inputs: [float(1500, 64), float(64)], attributes: { epsilon: 1e-6 } }],
+  rmsNormBackward: () => [{ inputs: [float(1500, 64), float(64), positive(1500), float(1500, 64)], attributes: {} }],
   gather: () => [{ inputs: [float(400, 64), ids(400, 100, 50)], attributes: { paddingIndex: 0 } }],
   gatherBackward: () => [
     { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: {} },
@@ -83,6 +85,11 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(3, 211, 20), float(106, 20, 2), float(3, 211, 20)], attributes: {} },
   ],
   targetRank: () => [{ inputs: [float(100, 3647), ids(3647, 100), ids(3647, 100, 50)], attributes: {} }],
+  topK: () => [
+    { inputs: [float(60, 3647)], attributes: { k: 10 } },
+    { inputs: [float(3, 30000)], attributes: { k: 700 } },
+  ],
+  topKBackward: () => [{ inputs: [ids(3647, 100, 50), float(100, 50)], attributes: { dims: [3647] } }],
 }
 
 /** Large cases of an op; elementwise ones take the shape of their first case over. */
