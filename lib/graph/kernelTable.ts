@@ -51,6 +51,7 @@ export const kernelTable = {
 
   // Products
   matmul: kernel([2, 3], 1, { transposeA: 'bool', transposeB: 'bool', activation: 'string' }),
+  gram: kernel(1, 1),
 
   // Normalisation over the last axis
   softmax: kernel(1, 1, {}, { inPlace: true }),
@@ -66,10 +67,24 @@ export const kernelTable = {
 
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),
+  sampleNegatives: kernel(1, 1, { classes: 'int', octaves: 'float', salt: 'int' }),
 
   // Losses
   softmaxCrossEntropy: kernel(2, 2, { ignoreIndex: 'int' }, { raisesIdFault: true }),
   softmaxCrossEntropyBackward: kernel(4, 1, { ignoreIndex: 'int' }, { raisesIdFault: true }),
+
+  linearCrossEntropy: kernel(
+    [3, 4],
+    2,
+    { ignoreIndex: 'int', labelSmoothing: 'float' },
+    { raisesIdFault: true },
+  ),
+  linearCrossEntropyBackward: kernel(
+    [6, 7],
+    [2, 3],
+    { ignoreIndex: 'int', labelSmoothing: 'float' },
+    { raisesIdFault: true },
+  ),
 
   // Fourier transforms along the last but one axis
   rfft: kernel(1, 1),

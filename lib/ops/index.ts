@@ -8,7 +8,9 @@ export * from './dropout.js'
 export type { Binary, Comparison, Unary } from './elementwise.js'
 export * from './embedding.js'
 export * from './frequency.js'
+export * from './gram.js'
 export * from './layerNorm.js'
+export * from './linearCrossEntropy.js'
 export * from './matmul.js'
 export {
   assumeShape,
@@ -25,6 +27,7 @@ export {
 export * from './ranking.js'
 export * from './reduction.js'
 export * from './rmsNorm.js'
+export * from './sampling.js'
 export { pad, slice } from './slice.js'
 export * from './softmax.js'
 export type { Loose } from './support.js'

@@ -13,12 +13,15 @@ namespace kairos {
   F(Elementwise)           \
   F(Embedding)             \
   F(Frequency)             \
+  F(Gram)                  \
   F(LayerNorm)             \
+  F(LinearCrossEntropy)    \
   F(Matmul)                \
   F(Movement)              \
   F(Ranking)               \
   F(Reduction)             \
   F(RmsNorm)               \
+  F(Sampling)              \
   F(Softmax)               \
   F(TopK)
 

@@ -136,9 +136,8 @@ class RmsNormBackward final : public Kernel {
       for (int64_t first = begin; first < end; first += kBlock) {
         std::fill_n(block, count, 0.0f);
         for (int64_t row = first; row < std::min(end, first + kBlock); ++row)
-          NormalizeBackwardRow(x.As<float>() + row * count, weight, rstd[row],
-                               dy.As<float>() + row * count, count,
-                               context.outputs[0].As<float>() + row * count, block);
+          NormalizeBackwardRow(x.As<float>() + row * count, weight, rstd[row], dy.As<float>() + row * count,
+                               count, context.outputs[0].As<float>() + row * count, block);
         for (int64_t i = 0; i < count; ++i) total[i] += block[i];
       }
     });

@@ -45,8 +45,7 @@ Status CheckTopKBackward(const CheckContext& context) {
   const TensorSpec &indices = context.inputs[0], &dx = context.outputs[0];
   KAIROS_RETURN_IF_ERROR(ExpectDType(context, "indices", indices, DType::kInt32));
   KAIROS_RETURN_IF_ERROR(ExpectRank(context, "indices", indices, 1));
-  KAIROS_RETURN_IF_ERROR(
-      ExpectTensor(context, "dvalues", context.inputs[1], DType::kFloat32, indices.shape));
+  KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "dvalues", context.inputs[1], DType::kFloat32, indices.shape));
   KAIROS_RETURN_IF_ERROR(ExpectRank(context, "dx", dx, 1));
   Shape shape = indices.shape;
   shape.dims[shape.rank - 1] = dx.shape.Last();

@@ -14,6 +14,8 @@ const ids = (limit: number, ...shape: number[]): ReferenceArray => ints(random, 
 const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
+const smoothed = (labelSmoothing: number) => ({ ignoreIndex: -100, labelSmoothing })
+
 /** Lazily, so that an op pays for its own only. */
 const byName: Readonly<Record<string, () => OpCase[]>> = {
   reshape: () => [{ inputs: [float(300, 700)], attributes: { shape: [700, 300] } }],
@@ -47,6 +49,10 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(30, 50, 16), float(30, 50, 16)], attributes: { ...plain, transposeB: true } },
     { inputs: [float(30, 50, 50), float(30, 50, 16)], attributes: plain },
   ],
+  gram: () => [
+    { inputs: [float(5, 40000)], attributes: {} },
+    { inputs: [float(64, 3001)], attributes: {} },
+  ],
   softmax: () => [
     { inputs: [float(40, 3647)], attributes: {} },
     { inputs: [float(2000, 50)], attributes: {} },
@@ -64,11 +70,29 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(9000, 16), ids(9000, 20000), float(20000, 16)], attributes: { paddingIndex: 0 } },
   ],
   dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],
+  sampleNegatives: () => [
+    { inputs: [seed], attributes: { dims: [100, 501], classes: 1_000_000, octaves: Math.log2(1_000_001), salt: 3 } },
+    { inputs: [seed], attributes: { dims: [20001], classes: 3647, octaves: 0, salt: 5 } },
+  ],
   softmaxCrossEntropy: () => [{ inputs: [float(60, 3647), ids(3647, 60)], attributes: { ignoreIndex: -100 } }],
   softmaxCrossEntropyBackward: () => [
     {
       inputs: [float(60, 3647), ids(3647, 60), array([60], () => 9), float(60)],
       attributes: { ignoreIndex: -100 },
+    },
+  ],
+  linearCrossEntropy: () => [
+    { inputs: [float(130, 64), float(900, 64), ids(900, 130)], attributes: smoothed(0) },
+    { inputs: [float(7, 20), float(9001, 20), ids(9001, 7), float(9001)], attributes: smoothed(0.1) },
+  ],
+  linearCrossEntropyBackward: () => [
+    {
+      inputs: [float(600, 16), float(1100, 16), ids(1100, 600), array([600], () => 9), float(600), float(600)],
+      attributes: smoothed(0),
+    },
+    {
+      inputs: [float(70, 40), float(2500, 40), ids(2500, 70), array([70], () => 12), float(70), float(70), float(2500)],
+      attributes: smoothed(0.1),
     },
   ],
   rfft: () => [
