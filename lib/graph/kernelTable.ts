@@ -73,12 +73,7 @@ export const kernelTable = {
   softmaxCrossEntropy: kernel(2, 2, { ignoreIndex: 'int' }, { raisesIdFault: true }),
   softmaxCrossEntropyBackward: kernel(4, 1, { ignoreIndex: 'int' }, { raisesIdFault: true }),
 
-  linearCrossEntropy: kernel(
-    [3, 4],
-    2,
-    { ignoreIndex: 'int', labelSmoothing: 'float' },
-    { raisesIdFault: true },
-  ),
+  linearCrossEntropy: kernel([3, 4], 2, { ignoreIndex: 'int', labelSmoothing: 'float' }, { raisesIdFault: true }),
   linearCrossEntropyBackward: kernel(
     [6, 7],
     [2, 3],

@@ -2,7 +2,7 @@
 export * from './activation.js'
 export * from './arithmetic.js'
 export * from './comparison.js'
-export { concat } from './concat.js'
+export { concat, stack } from './concat.js'
 export * from './crossEntropy.js'
 export * from './dropout.js'
 export type { Binary, Comparison, Unary } from './elementwise.js'
@@ -22,8 +22,11 @@ export {
   reshape,
   size,
   split,
+  squeeze,
   transpose,
+  unsqueeze,
 } from './movement.js'
+export * from './normalize.js'
 export * from './ranking.js'
 export * from './reduction.js'
 export * from './rmsNorm.js'

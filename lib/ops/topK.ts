@@ -4,6 +4,7 @@ import { KairosError } from '../core/errors.js'
 import type { Random } from '../core/random.js'
 import { defineOp, type ReferenceArray, refuse, requireDtype, requireRank } from '../graph/defineOp.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
+import { squeeze } from './movement.js'
 import {
   at,
   float32,
@@ -168,4 +169,16 @@ export function topK<Lead extends Shape, K extends number>(
 ): { values: Tensor<readonly [...Lead, K], 'float32'>; indices: Tensor<readonly [...Lead, K], 'int32'> } {
   const [values, indices] = topKOp([x as Loose], { k })
   return { values: values as Loose, indices: indices as Loose }
+}
+
+/**
+ * The index of the greatest element of each row along the last axis: the smallest among equals, NaN only where there
+ * is nothing else. No gradient flows.
+ *
+ * Throws KAIROS_SHAPE for rows without elements, KAIROS_DTYPE unless float32.
+ */
+export function argmax<Lead extends Shape>(
+  x: Tensor<readonly [...Lead, Dim], 'float32'>,
+): Tensor<readonly [...Lead], 'int32'> {
+  return squeeze(topK(x as Loose, 1).indices as Loose, -1) as Loose
 }
