@@ -32,10 +32,17 @@ Status CheckGram(const CheckContext& context) {
   return ExpectTensor(context, "output", context.outputs[0], DType::kFloat32, {j.shape[0], j.shape[0]});
 }
 
-// Columns of a panel: 256 KiB of J.
+// Columns of a panel: at most 256 KiB of J.
+constexpr int64_t kPanelFloats = int64_t{1} << 16;
 int64_t PanelOf(int64_t rows) {
-  return std::clamp<int64_t>((int64_t{1} << 16) / std::max<int64_t>(rows, 1) / 1024 * 1024, 1024, 16384);
+  return std::min<int64_t>(kPanelFloats / std::max<int64_t>(rows, 1) / 1024 * 1024, 16384);
 }
+
+// Panels of more rows than this are moved together: each is read many times, and rows that lie a power of two apart
+// would push each other out of the cache.
+constexpr int64_t kUnpackedRows = 12;
+constexpr int64_t kPackGap = 16;
+int64_t PackStepOf(int64_t rows) { return PanelOf(rows) + kPackGap; }
 
 }  // namespace
 }  // namespace kairos
@@ -55,22 +62,30 @@ template <int kRows, int kColumns>
 void MultiplyGroups(const float* a, const float* b, int64_t step, int64_t count, double* total,
                     int64_t total_step) {
   const FloatTag d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t end = std::min(count, begin + kBlock);
     FloatVector sums[kRows][kColumns];
-    for (auto& row : sums)
-      for (FloatVector& sum : row) sum = hn::Zero(d);
-    ForVectors(std::min(kBlock, count - begin), [&](int64_t i, size_t live) HWY_ATTR {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = hn::Zero(d);
+
+    for (int64_t i = begin; i < end; i += lanes) {
+      const size_t live = static_cast<size_t>(std::min(lanes, end - i));
       FloatVector right[kColumns];
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) right[c] = Load(d, b + c * step + begin + i, live);
+      for (int c = 0; c < kColumns; ++c) right[c] = Load(d, b + c * step + i, live);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const FloatVector left = Load(d, a + r * step + begin + i, live);
+        const FloatVector left = Load(d, a + r * step + i, live);
 #pragma GCC unroll 4
         for (int c = 0; c < kColumns; ++c) sums[r][c] = hn::MulAdd(left, right[c], sums[r][c]);
       }
-    });
+    }
+#pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c)
         total[r * total_step + c] += hn::GetLane(hn::SumOfLanes(d, sums[r][c]));
   }
@@ -96,7 +111,11 @@ class Gram final : public Kernel {
  public:
   explicit Gram(PrepareContext& context) {
     const int64_t rows = context.inputs[0].shape[0];
-    context.scratch_bytes = sizeof(double) * static_cast<size_t>(kMostStripes * rows * rows);
+    pack_offset_ = sizeof(double) * static_cast<size_t>(kMostStripes * rows * rows);
+    // Fewer live rows have wider panels, never more floats.
+    pack_floats_ = rows > kUnpackedRows ? kPanelFloats + kPackGap * kMostRows : 0;
+    context.scratch_bytes = pack_offset_ + sizeof(float) * static_cast<size_t>(pack_floats_) *
+                                               static_cast<size_t>(context.threads);
   }
 
   void Run(const RunContext& context) noexcept override {
@@ -106,12 +125,13 @@ class Gram final : public Kernel {
     const int64_t stripes = std::min(panels, kMostStripes);
     double* partial = reinterpret_cast<double*>(context.scratch);
     const int64_t grain = 1 + (int64_t{1} << 16) / (1 + rows * panel);
-    context.team.ParallelFor(stripes, grain, [&](int64_t begin, int64_t end, int) HWY_ATTR {
+    context.team.ParallelFor(stripes, grain, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
+      float* pack = reinterpret_cast<float*>(context.scratch + pack_offset_) + thread * pack_floats_;
       for (int64_t stripe = begin; stripe < end; ++stripe) {
         double* total = partial + stripe * rows * rows;
         std::fill_n(total, rows * rows, 0.0);
         for (int64_t at = panels * stripe / stripes; at < panels * (stripe + 1) / stripes; ++at)
-          MultiplyPanel(j + at * panel, rows, columns, std::min(panel, columns - at * panel), total);
+          MultiplyPanel(j + at * panel, rows, columns, std::min(panel, columns - at * panel), pack, total);
       }
     });
 
@@ -126,13 +146,23 @@ class Gram final : public Kernel {
 
  private:
   // Groups on and above the diagonal; entries below it within a group are computed and not used.
-  static void MultiplyPanel(const float* j, int64_t rows, int64_t step, int64_t count, double* total) {
+  static void MultiplyPanel(const float* j, int64_t rows, int64_t step, int64_t count, float* pack,
+                            double* total) {
+    if (rows > kUnpackedRows) {
+      const int64_t pack_step = PackStepOf(rows);
+      for (int64_t r = 0; r < rows; ++r) std::copy_n(j + r * step, count, pack + r * pack_step);
+      j = pack;
+      step = pack_step;
+    }
     for (int64_t r = 0; r < rows; r += kGroup)
       for (int64_t c = r; c < rows; c += kGroup) {
         const int64_t tall = std::min<int64_t>(kGroup, rows - r), wide = std::min<int64_t>(kGroup, rows - c);
         kGroups.of[tall - 1][wide - 1](j + r * step, j + c * step, step, count, total + r * rows + c, rows);
       }
   }
+
+  size_t pack_offset_;
+  int64_t pack_floats_;
 };
 
 std::unique_ptr<Kernel> PrepareGram(PrepareContext& context) { return std::make_unique<Gram>(context); }
