@@ -53,12 +53,15 @@ export const kernelTable = {
 
   // Products
   matmul: kernel([2, 3], 1, { transposeA: 'bool', transposeB: 'bool', activation: 'string' }),
+  gram: kernel(1, 1),
 
   // Normalisation over the last axis
   softmax: kernel(1, 1, {}, { inPlace: true }),
   softmaxBackward: kernel(2, 1, {}, { inPlace: true }),
   layerNorm: kernel(3, 3, { epsilon: 'float' }),
   layerNormBackward: kernel(5, 3),
+  rmsNorm: kernel(2, 2, { epsilon: 'float' }),
+  rmsNormBackward: kernel(4, 2),
 
   // Embedding
   gather: kernel(2, 1, {}, { raisesIdFault: true }),
@@ -71,10 +74,19 @@ export const kernelTable = {
 
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),
+  sampleNegatives: kernel(1, 1, { classes: 'int', octaves: 'float', salt: 'int' }),
 
   // Losses
   softmaxCrossEntropy: kernel(2, 2, { ignoreIndex: 'int' }, { raisesIdFault: true }),
   softmaxCrossEntropyBackward: kernel(4, 1, { ignoreIndex: 'int' }, { raisesIdFault: true }),
+
+  linearCrossEntropy: kernel([3, 4], 2, { ignoreIndex: 'int', labelSmoothing: 'float' }, { raisesIdFault: true }),
+  linearCrossEntropyBackward: kernel(
+    [6, 7],
+    [2, 3],
+    { ignoreIndex: 'int', labelSmoothing: 'float' },
+    { raisesIdFault: true },
+  ),
 
   // Fourier transforms along the last but one axis
   rfft: kernel(1, 1),
@@ -84,6 +96,8 @@ export const kernelTable = {
 
   // Ranking
   targetRank: kernel(3, 1, {}, { raisesIdFault: true }),
+  topK: kernel(1, 2, { k: 'int' }),
+  topKBackward: kernel(2, 1, {}, { raisesIdFault: true }),
 } as const satisfies Record<string, KernelDeclaration>
 
 export type KernelName = keyof typeof kernelTable

@@ -13,13 +13,18 @@ namespace kairos {
   F(Elementwise)           \
   F(Embedding)             \
   F(Frequency)             \
+  F(Gram)                  \
   F(LayerNorm)             \
+  F(LinearCrossEntropy)    \
   F(Matmul)                \
   F(Movement)              \
   F(Ranking)               \
   F(Reduction)             \
+  F(RmsNorm)               \
+  F(Sampling)              \
   F(Softmax)               \
-  F(Sparse)
+  F(Sparse)                \
+  F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);
 KAIROS_FAMILIES(KAIROS_DECLARE)

@@ -7,6 +7,11 @@ import { encodeFile, type FileAttribute, type FileBuffer, INPUT, TEMPORARY } fro
 type Spec = readonly [dtype: number, sizes: readonly number[]]
 const [FLOAT, INT] = [0, 1]
 
+const smoothed: FileAttribute[] = [
+  { name: 'ignoreIndex', type: 1, value: -100 },
+  { name: 'labelSmoothing', type: 2, value: 0 },
+]
+
 /** Every kernel that takes ids, over tables of three rows. */
 const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribute[]][] = [
   [
@@ -27,6 +32,35 @@ const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribu
     ],
     [[FLOAT, [3, 2]]],
     [],
+  ],
+  [
+    'linearCrossEntropy',
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+      [INT, [2]],
+    ],
+    [
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+    ],
+    smoothed,
+  ],
+  [
+    'linearCrossEntropyBackward',
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+      [INT, [2]],
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+    ],
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+    ],
+    smoothed,
   ],
   [
     'softmaxCrossEntropy',
@@ -59,6 +93,15 @@ const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribu
       [INT, [2, 1]],
     ],
     [[INT, [2]]],
+    [],
+  ],
+  [
+    'topKBackward',
+    [
+      [INT, [2, 1]],
+      [FLOAT, [2, 1]],
+    ],
+    [[FLOAT, [2, 3]]],
     [],
   ],
 ]

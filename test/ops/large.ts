@@ -19,6 +19,8 @@ const bags = (count: number, values: number): ReferenceArray => {
 const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
+const smoothed = (labelSmoothing: number) => ({ ignoreIndex: -100, labelSmoothing })
+
 /** Lazily, so that an op pays for its own only. */
 const byName: Readonly<Record<string, () => OpCase[]>> = {
   reshape: () => [{ inputs: [float(300, 700)], attributes: { shape: [700, 300] } }],
@@ -52,6 +54,10 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(30, 50, 16), float(30, 50, 16)], attributes: { ...plain, transposeB: true } },
     { inputs: [float(30, 50, 50), float(30, 50, 16)], attributes: plain },
   ],
+  gram: () => [
+    { inputs: [float(5, 40000)], attributes: {} },
+    { inputs: [float(64, 3001)], attributes: {} },
+  ],
   softmax: () => [
     { inputs: [float(40, 3647)], attributes: {} },
     { inputs: [float(2000, 50)], attributes: {} },
@@ -61,6 +67,8 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
   layerNormBackward: () => [
     { inputs: [float(1500, 64), float(64), float(1500), positive(1500), float(1500, 64)], attributes: {} },
   ],
+  rmsNorm: () => [{ inputs: [float(1500, 64), float(64)], attributes: { epsilon: 1e-6 } }],
+  rmsNormBackward: () => [{ inputs: [float(1500, 64), float(64), positive(1500), float(1500, 64)], attributes: {} }],
   gather: () => [{ inputs: [float(400, 64), ids(400, 100, 50)], attributes: { paddingIndex: 0 } }],
   gatherBackward: () => [
     { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: {} },
@@ -87,11 +95,29 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
   updateRows: () => [{ inputs: [float(9000, 33), ids(9000, 5000), float(5000, 33)], attributes: {} }],
   tableSlots: () => [{ inputs: [ids(7, 30000), ids(100, 30000), ids(9, 30000)], attributes: { rows: [7, 100, 9] } }],
   dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],
+  sampleNegatives: () => [
+    { inputs: [seed], attributes: { dims: [100, 501], classes: 1_000_000, octaves: Math.log2(1_000_001), salt: 3 } },
+    { inputs: [seed], attributes: { dims: [20001], classes: 3647, octaves: 0, salt: 5 } },
+  ],
   softmaxCrossEntropy: () => [{ inputs: [float(60, 3647), ids(3647, 60)], attributes: { ignoreIndex: -100 } }],
   softmaxCrossEntropyBackward: () => [
     {
       inputs: [float(60, 3647), ids(3647, 60), array([60], () => 9), float(60)],
       attributes: { ignoreIndex: -100 },
+    },
+  ],
+  linearCrossEntropy: () => [
+    { inputs: [float(130, 64), float(900, 64), ids(900, 130)], attributes: smoothed(0) },
+    { inputs: [float(7, 20), float(9001, 20), ids(9001, 7), float(9001)], attributes: smoothed(0.1) },
+  ],
+  linearCrossEntropyBackward: () => [
+    {
+      inputs: [float(600, 16), float(1100, 16), ids(1100, 600), array([600], () => 9), float(600), float(600)],
+      attributes: smoothed(0),
+    },
+    {
+      inputs: [float(70, 40), float(2500, 40), ids(2500, 70), array([70], () => 12), float(70), float(70), float(2500)],
+      attributes: smoothed(0.1),
     },
   ],
   rfft: () => [
@@ -108,6 +134,11 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(3, 211, 20), float(106, 20, 2), float(3, 211, 20)], attributes: {} },
   ],
   targetRank: () => [{ inputs: [float(100, 3647), ids(3647, 100), ids(3647, 100, 50)], attributes: {} }],
+  topK: () => [
+    { inputs: [float(60, 3647)], attributes: { k: 10 } },
+    { inputs: [float(3, 30000)], attributes: { k: 700 } },
+  ],
+  topKBackward: () => [{ inputs: [ids(3647, 100, 50), float(100, 50)], attributes: { dims: [3647] } }],
 }
 
 /** Large cases of an op; elementwise ones take the shape of their first case over. */
