@@ -22,7 +22,7 @@ function kernelTableText() {
     '  bool in_place;',
     '  bool raises_id_fault;',
     '  int attribute_count;',
-    '  AttributeDeclaration attributes[6];',
+    '  AttributeDeclaration attributes[8];',
     '};',
     '',
   )

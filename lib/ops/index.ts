@@ -1,6 +1,7 @@
 /** Every op, one place each. Importing this file fills the registry. */
 export * from './activation.js'
 export * from './arithmetic.js'
+export { type AttentionOptions, attention } from './attention.js'
 export * from './comparison.js'
 export { concat } from './concat.js'
 export * from './crossEntropy.js'
@@ -27,4 +28,5 @@ export * from './reduction.js'
 export { pad, slice } from './slice.js'
 export * from './softmax.js'
 export type { Loose } from './support.js'
+export { targetAttention } from './targetAttention.js'
 export * from './transcendental.js'
