@@ -6,12 +6,19 @@ import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
 import { gramBench } from './gram.js'
+import { attentionBench } from './attention.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
 const benches = { gram: gramBench, matmul: matmulBench, memoryBound: memoryBoundBench, trainingStep: trainingStepBench }
+const benches = {
+  attention: attentionBench,
+  matmul: matmulBench,
+  memoryBound: memoryBoundBench,
+  trainingStep: trainingStepBench,
+}
 
 const [only] = process.argv.slice(2)
 if (only !== undefined && !(only in benches)) {

@@ -23,7 +23,7 @@ function kernelTableText() {
     '  bool raises_id_fault;',
     '  int computes;  // result that counts the rows of those before it, or -1',
     '  int attribute_count;',
-    '  AttributeDeclaration attributes[6];',
+    '  AttributeDeclaration attributes[8];',
     '};',
     '',
   )

@@ -34,6 +34,15 @@ const kernel = (
   ...properties,
 })
 
+const attentionAttributes = {
+  scale: 'float',
+  causal: 'bool',
+  range: 'bool',
+  bias: 'bool',
+  rate: 'float',
+  salt: 'int',
+} as const
+
 export const kernelTable = {
   // Elementwise chains. `code`: instructions of six ints; `operands`: two ints per operand; see elementwiseTable.
   elementwise: kernel([0, 16], [1, 8], { code: 'ints', operands: 'ints', results: 'ints' }, { inPlace: true }),
@@ -62,6 +71,12 @@ export const kernelTable = {
   layerNormBackward: kernel(5, 3),
   rmsNorm: kernel(2, 2, { epsilon: 'float' }),
   rmsNormBackward: kernel(4, 2),
+
+  // Attention. `range` and `bias` say which operands are there; a rate above 0 that `random` is.
+  attention: kernel([3, 6], 2, attentionAttributes, { raisesIdFault: true }),
+  attentionBackward: kernel([6, 10], [3, 4], { ...attentionAttributes, dlogSumExp: 'bool' }, { raisesIdFault: true }),
+  targetAttention: kernel(4, 2, { scale: 'float' }, { raisesIdFault: true }),
+  targetAttentionBackward: kernel([7, 8], 3, { scale: 'float' }, { raisesIdFault: true }),
 
   // Embedding
   gather: kernel(2, 1, {}, { raisesIdFault: true }),

@@ -4,7 +4,9 @@
  */
 import { createRandom } from '../../lib/core/random.js'
 import type { OpCase, OpDefinition, ReferenceArray } from '../../lib/graph/defineOp.js'
+import * as attention from '../../lib/ops/attention.js'
 import { array, bools, floats, ints, typed } from '../../lib/ops/support.js'
+import * as targetAttention from '../../lib/ops/targetAttention.js'
 
 const random = createRandom(11)
 
@@ -20,6 +22,16 @@ const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
 const smoothed = (labelSmoothing: number) => ({ ignoreIndex: -100, labelSmoothing })
+/** Beyond one tile of keys, one block and one chunk of queries. */
+const attended: attention.AttentionSetting[] = [
+  { batch: 3, queries: 50, keys: 50, heads: 2, width: 32, causal: true, range: 'left', rate: 0.3 },
+  { batch: 2, queries: 150, keys: 300, heads: 2, groups: 1, width: 16, causal: true, bias: 'shared' },
+  { batch: 1, queries: 260, keys: 270, heads: 1, width: 70, valueWidth: 20, range: 'both', rate: 0.5, bias: 'each' },
+]
+const targeted = [
+  { lengths: [300, 0, 17, 128, 129], targets: 1, heads: 2, width: 32 },
+  { lengths: [140], targets: 250, heads: 1, width: 24, valueWidth: 72 },
+]
 
 /** Lazily, so that an op pays for its own only. */
 const byName: Readonly<Record<string, () => OpCase[]>> = {
@@ -69,6 +81,10 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
   ],
   rmsNorm: () => [{ inputs: [float(1500, 64), float(64)], attributes: { epsilon: 1e-6 } }],
   rmsNormBackward: () => [{ inputs: [float(1500, 64), float(64), positive(1500), float(1500, 64)], attributes: {} }],
+  attention: () => attended.map((setting) => attention.makeCase(random, setting) as unknown as OpCase),
+  attentionBackward: () => attended.map((setting) => attention.makeBackwardCase(random, setting) as unknown as OpCase),
+  targetAttention: () => targeted.map((setting) => targetAttention.makeCase(random, setting)),
+  targetAttentionBackward: () => targeted.map((setting) => targetAttention.makeBackwardCase(random, setting)),
   gather: () => [{ inputs: [float(400, 64), ids(400, 100, 50)], attributes: { paddingIndex: 0 } }],
   gatherBackward: () => [
     { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: {} },
