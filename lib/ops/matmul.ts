@@ -14,7 +14,7 @@ import type { Tensor, TensorSpec } from '../graph/node.js'
 import { geluGradient } from './activation.js'
 import { multiply, oneMinus, square } from './arithmetic.js'
 import { greater, select } from './comparison.js'
-import { erf64 } from './erf.js'
+import { erf64 } from '../core/erf.js'
 import { reshape, transpose } from './movement.js'
 import { sum } from './reduction.js'
 import {
