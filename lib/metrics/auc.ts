@@ -8,7 +8,17 @@ import {
   measure,
   type WeightedBatch,
 } from './accumulator.js'
-import { type Column, floatColumn, floatKeys, gathered, identity, keyOfBits, sortKeys } from './column.js'
+import {
+  type Column,
+  float32s,
+  floatColumn,
+  floatKeys,
+  gathered,
+  identity,
+  keyOfBits,
+  SCATTERED,
+  sortKeys,
+} from './column.js'
 import { PairCounter } from './pairCounter.js'
 
 /**
@@ -88,10 +98,15 @@ async function sortedSide({ scores, weights }: ReturnType<typeof weightedColumns
   const keys = await floatKeys(await scores.flatten(pause), pause)
   const byWeight = await sortKeys(await floatKeys(flat, pause), await identity(flat.length, pause), pause)
   const sorted = await sortKeys(await gathered(keys, byWeight.order, pause), byWeight.order, pause)
-  const inOrder = new Float32Array(flat.length)
-  await inSlices(flat.length, pause, (begin, end) => {
-    for (let i = begin; i < end; i++) inOrder[i] = flat[sorted.order[i] as number] as number
-  })
+  const inOrder = float32s(flat.length)
+  await inSlices(
+    flat.length,
+    pause,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) inOrder[i] = flat[sorted.order[i] as number] as number
+    },
+    SCATTERED,
+  )
   return { keys: sorted.keys, weights: inOrder }
 }
 

@@ -1,7 +1,7 @@
 /** Intervals and tests of AUC, for independent examples; `bootstrapAuc` is for examples that users share. */
 import { createTimeSlice, inSlices, type Pause } from '../core/timeSlice.js'
 import { checkBinary, refuse, requireLength } from './accumulator.js'
-import { floatKeys, identity, sortKeys } from './column.js'
+import { float64s, floatKeys, identity, SCATTERED, sortKeys } from './column.js'
 import { criticalValue, normalDistribution } from './normal.js'
 
 export interface IntervalOptions {
@@ -141,7 +141,7 @@ const viewOf = (labels: ArrayLike<number>, begin: number, end: number): ArrayLik
 async function placementsOf(scores: Float32Array, labels: ArrayLike<number>, pause: Pause): Promise<Placements> {
   const count = scores.length
   const { keys, order } = await sortKeys(await floatKeys(scores, pause), await identity(count, pause), pause)
-  const twice = new Float64Array(count)
+  const twice = float64s(count)
   const isPositive = (position: number) => labels[order[position] as number] === 1
   const seen = { positive: 0, negative: 0 }
   let before = { positive: 0, negative: 0 }
@@ -152,25 +152,35 @@ async function placementsOf(scores: Float32Array, labels: ArrayLike<number>, pau
     seen[positive ? 'positive' : 'negative']++
     return { example, positive }
   }
-  await inSlices(count, pause, (begin, end) => {
-    for (let i = begin; i < end; i++) {
-      const { example, positive } = visit(i, i - 1)
-      twice[example] = positive ? before.negative : -before.positive
-    }
-  })
+  await inSlices(
+    count,
+    pause,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        const { example, positive } = visit(i, i - 1)
+        twice[example] = positive ? before.negative : -before.positive
+      }
+    },
+    SCATTERED,
+  )
   const { positive: positives, negative: negatives } = seen
   seen.positive = seen.negative = 0
   before = { positive: 0, negative: 0 }
-  await inSlices(count, pause, (begin, end) => {
-    for (let i = begin; i < end; i++) {
-      const { example, positive } = visit(count - 1 - i, count - i)
-      const below = twice[example] as number
-      // A positive has won against all below it, and half against its equals; a negative has lost to all above.
-      twice[example] = positive
-        ? (below + negatives - before.negative) / (2 * negatives)
-        : (below + positives + before.positive) / (2 * positives)
-    }
-  })
+  await inSlices(
+    count,
+    pause,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        const { example, positive } = visit(count - 1 - i, count - i)
+        const below = twice[example] as number
+        // A positive has won against all below it, and half against its equals; a negative has lost to all above.
+        twice[example] = positive
+          ? (below + negatives - before.negative) / (2 * negatives)
+          : (below + positives + before.positive) / (2 * positives)
+      }
+    },
+    SCATTERED,
+  )
   return twice
 }
 

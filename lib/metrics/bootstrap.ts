@@ -6,7 +6,7 @@
 import { createRandom, type Random } from '../core/random.js'
 import { createTimeSlice, inSlices, type Pause } from '../core/timeSlice.js'
 import { checkBinary, refuse, requireLength } from './accumulator.js'
-import { floatKeys, identity, sortKeys } from './column.js'
+import { floatKeys, identity, int32s, SCATTERED, sortKeys } from './column.js'
 import { PairCounter } from './pairCounter.js'
 import { mean } from './ranking.js'
 
@@ -111,7 +111,7 @@ async function intervalOf(
 async function resampler(models: readonly Float32Array[], { labels, users }: UserExamples, pause: Pause) {
   const count = users.length
   const numbers = new Map<number, number>()
-  const userOf = new Int32Array(count)
+  const userOf = int32s(count)
   await inSlices(count, pause, (begin, end) => {
     for (let i = begin; i < end; i++) {
       const user = users[i] as number
@@ -139,13 +139,18 @@ async function resampler(models: readonly Float32Array[], { labels, users }: Use
   const areaOf = async (model: number, times: Float64Array = once): Promise<number> => {
     const { keys, order } = sorted[model] as (typeof sorted)[number]
     const pairs = new PairCounter()
-    await inSlices(count, pause, (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        if (keys[i] !== keys[i - 1]) pairs.settle()
-        const example = order[i] as number
-        pairs.add(labels[example] === 1, times[userOf[example] as number])
-      }
-    })
+    await inSlices(
+      count,
+      pause,
+      (begin, end) => {
+        for (let i = begin; i < end; i++) {
+          if (keys[i] !== keys[i - 1]) pairs.settle()
+          const example = order[i] as number
+          pairs.add(labels[example] === 1, times[userOf[example] as number])
+        }
+      },
+      SCATTERED,
+    )
     return pairs.finish().auc
   }
   return { drawUsers, areaOf }

@@ -1,7 +1,17 @@
 /** Growing columns and their orders, in slices of time. */
 import { inSlices, type Pause } from '../core/timeSlice.js'
 
+/** Elements of a piece of work that goes all over memory, where each may miss every cache. */
+export const SCATTERED = 1024
+
 type Elements = Float32Array | Int32Array | Uint8Array
+
+// A typed array made from a length is zeroed at once, milliseconds for millions; a buffer's pages are zeroed when touched.
+export const float64s = (length: number) => new Float64Array(new ArrayBuffer(8 * length))
+export const float32s = (length: number) => new Float32Array(new ArrayBuffer(4 * length))
+export const uint32s = (length: number) => new Uint32Array(new ArrayBuffer(4 * length))
+export const int32s = (length: number) => new Int32Array(new ArrayBuffer(4 * length))
+export const uint8s = (length: number) => new Uint8Array(new ArrayBuffer(length))
 
 /** Elements of a block: small enough to allocate and copy in microseconds. */
 const BLOCK = 65536
@@ -70,16 +80,16 @@ export class Column<T extends Elements> {
   }
 }
 
-export const floatColumn = () => new Column((length) => new Float32Array(length))
-export const intColumn = () => new Column((length) => new Int32Array(length))
-export const byteColumn = () => new Column((length) => new Uint8Array(length))
+export const floatColumn = () => new Column(float32s)
+export const intColumn = () => new Column(int32s)
+export const byteColumn = () => new Column(uint8s)
 
 // Keys ---------------------------------------------------------------------------------------------------------------
 
 /** Whole numbers that are ordered as the floats are; -0 and 0 are one. */
 export async function floatKeys(values: Float32Array, pause: Pause): Promise<Uint32Array> {
   const bits = new Int32Array(values.buffer, values.byteOffset, values.length)
-  const keys = new Uint32Array(values.length)
+  const keys = uint32s(values.length)
   await inSlices(values.length, pause, (begin, end) => {
     for (let i = begin; i < end; i++) keys[i] = keyOfBits(bits[i] as number)
   })
@@ -92,7 +102,7 @@ const NEGATIVE_ZERO = 0x80000000 | 0
 export const keyOfBits = (bits: number): number => (bits < 0 && bits !== NEGATIVE_ZERO ? ~bits : bits | NEGATIVE_ZERO)
 
 export async function intKeys(values: Int32Array, pause: Pause): Promise<Uint32Array> {
-  const keys = new Uint32Array(values.length)
+  const keys = uint32s(values.length)
   await inSlices(values.length, pause, (begin, end) => {
     for (let i = begin; i < end; i++) keys[i] = (values[i] as number) ^ NEGATIVE_ZERO
   })
@@ -101,15 +111,20 @@ export async function intKeys(values: Int32Array, pause: Pause): Promise<Uint32A
 
 /** `keys[order[i]]` for each i. */
 export async function gathered(keys: Uint32Array, order: Uint32Array, pause: Pause): Promise<Uint32Array> {
-  const result = new Uint32Array(order.length)
-  await inSlices(order.length, pause, (begin, end) => {
-    for (let i = begin; i < end; i++) result[i] = keys[order[i] as number] as number
-  })
+  const result = uint32s(order.length)
+  await inSlices(
+    order.length,
+    pause,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) result[i] = keys[order[i] as number] as number
+    },
+    SCATTERED,
+  )
   return result
 }
 
 export async function identity(count: number, pause: Pause): Promise<Uint32Array> {
-  const order = new Uint32Array(count)
+  const order = uint32s(count)
   await inSlices(count, pause, (begin, end) => {
     for (let i = begin; i < end; i++) order[i] = i
   })
@@ -147,14 +162,19 @@ export async function sortKeys<O extends Uint32Array | null>(
   for (const [digit, counter] of counters.entries()) {
     const shift = SHIFTS[digit] as number
     if (counter.some((size) => size === count)) continue // one digit throughout: nothing moves
-    to ??= { keys: new Uint32Array(count), order: order && new Uint32Array(count) }
+    to ??= { keys: uint32s(count), order: order && uint32s(count) }
     let start = 0
     for (let d = 0; d < DIGITS; d++) {
       const size = counter[d] as number
       counter[d] = start
       start += size
     }
-    await inSlices(count, pause, (begin, end) => scatter(from, to as typeof from, shift, counter, begin, end))
+    await inSlices(
+      count,
+      pause,
+      (begin, end) => scatter(from, to as typeof from, shift, counter, begin, end),
+      SCATTERED,
+    )
     ;[from, to] = [to, from]
   }
   return from as { keys: Uint32Array; order: O }

@@ -1,7 +1,17 @@
 /** AUC within groups. */
 import { createTimeSlice, inSlices } from '../core/timeSlice.js'
 import { type Accumulator, checkBinary, type GroupedBatch, requireLength } from './accumulator.js'
-import { byteColumn, floatColumn, floatKeys, gathered, identity, intColumn, intKeys, sortKeys } from './column.js'
+import {
+  byteColumn,
+  floatColumn,
+  floatKeys,
+  gathered,
+  identity,
+  intColumn,
+  intKeys,
+  SCATTERED,
+  sortKeys,
+} from './column.js'
 import { PairCounter } from './pairCounter.js'
 
 export interface GaucResult {
@@ -44,12 +54,12 @@ export class Gauc implements Accumulator<GroupedBatch, GaucResult> {
     const pause = createTimeSlice()
     const labels = await this.labels.flatten(pause)
     const count = labels.length
-    const scoreKeys = await floatKeys(await this.scores.flatten(pause), pause)
+    const scores = await this.scores.flatten(pause)
     const groupKeys = await intKeys(await this.groups.flatten(pause), pause)
     // Sorted by score first; the sort by group keeps that order within each.
-    const { order } = await sortKeys(scoreKeys.slice(), await identity(count, pause), pause)
+    const { order } = await sortKeys(await floatKeys(scores, pause), await identity(count, pause), pause)
     const sorted = await sortKeys(await gathered(groupKeys, order, pause), order, pause)
-    const keys = await gathered(scoreKeys, sorted.order, pause)
+    const keys = await gathered(await floatKeys(scores, pause), sorted.order, pause)
 
     const pairs = new PairCounter()
     let [total, impressions, groups, skippedGroups] = [0, 0, 0, 0]
@@ -63,13 +73,18 @@ export class Gauc implements Accumulator<GroupedBatch, GaucResult> {
       impressions += positives + negatives
       groups++
     }
-    await inSlices(count, pause, (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        if (i > 0 && sorted.keys[i] !== sorted.keys[i - 1]) close()
-        else if (i > 0 && keys[i] !== keys[i - 1]) pairs.settle()
-        pairs.add(labels[sorted.order[i] as number] === 1)
-      }
-    })
+    await inSlices(
+      count,
+      pause,
+      (begin, end) => {
+        for (let i = begin; i < end; i++) {
+          if (i > 0 && sorted.keys[i] !== sorted.keys[i - 1]) close()
+          else if (i > 0 && keys[i] !== keys[i - 1]) pairs.settle()
+          pairs.add(labels[sorted.order[i] as number] === 1)
+        }
+      },
+      SCATTERED,
+    )
     if (count > 0) close()
     return { gauc: total / impressions, groups, impressions, skippedGroups }
   }

@@ -1,5 +1,6 @@
 /** Activation functions, element by element. */
 import type { Dim, Shape } from '../core/dim.js'
+import { erf64 } from '../core/erf.js'
 import type { Tensor } from '../graph/node.js'
 import { add, multiply, negate, square } from './arithmetic.js'
 import { greater, select } from './comparison.js'
