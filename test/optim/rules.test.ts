@@ -7,10 +7,12 @@ import {
   adam,
   all,
   averagedParameters,
+  broadcast,
   clipByValue,
   compile,
   createParameters,
   ema,
+  embedding,
   field,
   normal,
   type ParameterSet,
@@ -20,7 +22,7 @@ import {
   sgd,
   sum,
 } from '../../lib/index.js'
-import { multiply, square, subtract } from '../../lib/ops/index.js'
+import { add, multiply, square, subtract } from '../../lib/ops/index.js'
 
 const [ROWS, WIDTH] = [5, 7]
 const COUNT = ROWS * WIDTH
@@ -171,6 +173,46 @@ describe('moving averages', () => {
     expect(await valuesOf(none)).toEqual(never.start)
   })
 
+  it('of sparse tables follow each row through its own updates', async () => {
+    const decay = 0.5
+    const model = { table: parameter([6, 2], normal(1), { sparse: true }), bias: parameter([2], normal(1)) }
+    const program = compile(
+      model,
+      (m, b) => ({ loss: sum(square(add(embedding(m.table, b.ids), broadcast(m.bias, 0, [2])))) }),
+      {
+        schema: { ids: field('int32', 2) },
+        updates: [
+          {
+            loss: 'loss',
+            groups: [
+              { parameters: (name) => name === 'bias', optimizer: sgd() },
+              { parameters: (name) => name !== 'bias', optimizer: ema(rowWiseAdagrad(), { decay }) },
+            ],
+          },
+        ],
+      },
+    )
+    const parameters = createParameters(model, 2)
+    const read = async (set: ParameterSet) => (await set.read()).table as Float32Array
+    const start = await read(parameters)
+    const averages = new Map<number, number[]>()
+    for (const ids of [Int32Array.of(1, 3), Int32Array.of(3, 4), Int32Array.of(3, 3)]) {
+      await program.step({ ids }, { lr: 0.1 }, { parameters })
+      const values = await read(parameters)
+      for (const id of new Set(ids)) {
+        const row = [...values.subarray(2 * id, 2 * id + 2)]
+        averages.set(id, averages.get(id)?.map((a, i) => decay * a + (1 - decay) * (row[i] as number)) ?? row)
+      }
+    }
+    using averaged = await averagedParameters(parameters, program.optimizerState())
+    const found = await read(averaged)
+    for (let id = 0; id < 6; id++) {
+      const expected = averages.get(id) ?? [...start.subarray(2 * id, 2 * id + 2)]
+      expected.forEach((value, i) => expect(found[2 * id + i]).toBeCloseTo(value, 6))
+    }
+    expect((await averaged.read()).bias).toEqual((await parameters.read()).bias)
+  })
+
   it('do not change what is trained', async () => {
     const [plain, averaging] = [await train(adam()), await train(ema(adam(), { decay: 0.9 }))]
     expect(averaging.end).toEqual(plain.end)
@@ -179,7 +221,7 @@ describe('moving averages', () => {
   it('are asked of an optimiser that keeps them', async () => {
     const { parameters, state } = await train(sgd(), 1)
     await expect(averagedParameters(parameters, state)).rejects.toThrow(
-      'averagedParameters: optimizer should be the state of an optimiser that averages but got one without averages. Wrap the optimiser: ema(adam(), { decay: 0.999 })',
+      'averagedParameters: optimizer should be the state of an optimiser that averages these parameters but got one without averages. Wrap the optimiser: ema(adam(), { decay: 0.999 })',
     )
   })
 })
