@@ -31,9 +31,11 @@ export { defineOp, type OpCase, type OpDefinition, type ReferenceArray, refuse }
 export { explain } from './graph/explain.js'
 export { constant, input, scalar, scalarInput } from './graph/leaf.js'
 export {
+  fanInUniform,
   filled,
   type Initializer,
   isTraining,
+  kaimingUniform,
   namedVariables,
   normal,
   ones,
