@@ -31,9 +31,11 @@ export { defineOp, type OpCase, type OpDefinition, type ReferenceArray, refuse }
 export { explain } from './graph/explain.js'
 export { constant, input, scalar, scalarInput } from './graph/leaf.js'
 export {
+  fanInUniform,
   filled,
   type Initializer,
   isTraining,
+  kaimingUniform,
   namedVariables,
   normal,
   ones,
@@ -50,6 +52,7 @@ export { GraphRunner } from './graph/runner.js'
 export { createParameters, createState, initializeParameters, parametersFor, stateFor } from './graph/stores.js'
 export type { Optimizer } from './graph/update.js'
 export * from './losses/index.js'
+export * as metrics from './metrics/index.js'
 export * from './nn/index.js'
 export * from './ops/index.js'
 export * from './optim/index.js'

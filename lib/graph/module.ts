@@ -44,6 +44,15 @@ export const xavierUniform = (fanIn: number, fanOut: number): Initializer => {
   return uniform(-bound, bound)
 }
 
+/** He et al. 2015: uniform within gain sqrt(3 / fan in); the gain of ReLU is sqrt(2). */
+export const kaimingUniform = (fanIn: number, gain = Math.SQRT2): Initializer => {
+  const bound = gain * Math.sqrt(3 / fanIn)
+  return uniform(-bound, bound)
+}
+
+/** Uniform within 1 / sqrt(fan in): what `torch.nn.Linear` starts from, weight and bias alike. */
+export const fanInUniform = (fanIn: number): Initializer => kaimingUniform(fanIn, Math.sqrt(1 / 3))
+
 function floatVariable(
   shape: readonly number[],
   initializer: Initializer,

@@ -44,7 +44,7 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
       ranks,
       metrics: metricsOf(ranks),
     }
-    print(formatReport(report, options))
+    print(await formatReport(report, options))
     return report
   } finally {
     await executor.close()
@@ -147,8 +147,8 @@ function describeSplit(path: string, { sequences, evaluated, trainOnlyCount }: L
   )
 }
 
-function formatReport({ system, ranks, metrics, users }: TrainReport, options: TrainOptions): string {
-  const interval = (values: Float64Array) => bootstrapMean(values, { seed: options.seed })
+async function formatReport({ system, ranks, metrics, users }: TrainReport, options: TrainOptions): Promise<string> {
+  const interval = async (values: Float64Array) => formatInterval(await bootstrapMean(values, { seed: options.seed }))
   const leaks = system === 'popularity' && options.popularityCounts === 'all'
   const lines = [
     '',
@@ -161,7 +161,7 @@ function formatReport({ system, ranks, metrics, users }: TrainReport, options: T
     ),
     '',
     `Test, ${users.toLocaleString('en-US')} users, each target ranked among all items the user has not had; MRR ${(metrics.MRR as number).toFixed(4)}.`,
-    `95 % intervals over users: HR@10 ${formatInterval(interval(hits(ranks, 10)))}, NDCG@10 ${formatInterval(interval(gains(ranks, 10)))}.`,
+    `95 % intervals over users: HR@10 ${await interval(hits(ranks, 10))}, NDCG@10 ${await interval(gains(ranks, 10))}.`,
   ]
   if (leaks)
     lines.push(
