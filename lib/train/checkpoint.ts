@@ -1,7 +1,7 @@
 /**
  * Checkpoints: a folder of folders, each complete or absent.
  *
- *     run/checkpoints/lock
+ *     run/checkpoints/lock-<id>.json
  *     run/checkpoints/step-000001200/  parameters.safetensors  optimizer.safetensors  state.safetensors
  *                                      program.kairos  manifest.json
  *

@@ -1,7 +1,12 @@
-/** One writer per folder: a lock file that names its process, and is void once that process has ended. */
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+/**
+ * One writer per folder. Each puts down a lock file of its own and then looks for others: of two that come together at
+ * least one sees the other. A lock names its process and is void once that process has ended.
+ */
+import { randomUUID } from 'node:crypto'
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { KairosError } from '../core/errors.js'
 
 interface Holder {
@@ -11,8 +16,10 @@ interface Holder {
   readonly began: string | null
 }
 
-const LOCK = 'lock'
-let locks = 0
+const LOCK = /^lock-.*\.json$/
+/** Two that came together have both stepped back; at different times they come again. */
+const ATTEMPTS = 3
+const LONGEST_PAUSE = 60
 
 /**
  * Takes the lock of a folder; the function it gives lets go.
@@ -20,51 +27,40 @@ let locks = 0
  * Throws KAIROS_ARGUMENT, naming the process, while another holds it.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
-  const path = join(folder, LOCK)
-  const own = join(folder, `.lock-${process.pid}-${locks++}`)
+  const id = randomUUID()
+  const own = `lock-${id}.json`
+  const half = join(folder, `.lock-${process.pid}-${id}`)
   const holder: Holder = { pid: process.pid, host: hostname(), began: await beganAt(process.pid) }
-  await writeFile(own, JSON.stringify(holder))
-  try {
-    // A link is made whole or not at all, so that nobody sees half a lock.
-    while (!(await linked(own, path))) await removeIfVoid(path, folder)
-  } finally {
-    await rm(own, { force: true })
-  }
-  return () => rm(path, { force: true })
-}
-
-async function linked(own: string, path: string): Promise<boolean> {
-  try {
-    await link(own, path)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-    throw error
+  for (let attempt = 1; ; attempt++) {
+    // Renamed into place, so that nobody reads half a lock and takes it for a void one.
+    await writeFile(half, JSON.stringify(holder))
+    await rename(half, join(folder, own))
+    const other = await otherHolder(folder, own)
+    if (!other) return () => rm(join(folder, own), { force: true })
+    await rm(join(folder, own), { force: true })
+    if (attempt === ATTEMPTS) throw held(folder, other.holder, other.name)
+    await setTimeout(Math.random() * LONGEST_PAUSE)
   }
 }
 
-async function removeIfVoid(path: string, folder: string): Promise<void> {
-  const holder = await holderOf(path)
-  if (holder && (await isAlive(holder))) {
-    throw new KairosError('KAIROS_ARGUMENT', {
-      op: 'checkpoints',
-      argument: folder,
-      expected: 'a folder that nobody else writes',
-      got: `one locked by process ${holder.pid}${holder.host === hostname() ? '' : ` on ${holder.host}`}`,
-      hint: `Wait for it, choose another folder, or, if it has ended for certain, remove ${path}`,
-    })
+async function otherHolder(folder: string, own: string): Promise<{ holder: Holder; name: string } | null> {
+  for (const name of await readdir(folder)) {
+    if (!LOCK.test(name) || name === own) continue
+    const holder = await holderOf(join(folder, name))
+    if (holder && (await isAlive(holder))) return { holder, name }
+    await rm(join(folder, name), { force: true })
   }
-  // Moved before it is removed: of two that find it void, one moves it and the other finds nothing or the new lock.
-  const aside = join(folder, `.lock-void-${process.pid}-${locks++}`)
-  const moved = await rename(path, aside).then(
-    () => true,
-    () => false,
-  )
-  if (!moved) return
-  const taken = await holderOf(aside)
-  if (taken && (await isAlive(taken))) await linked(aside, path)
-  await rm(aside, { force: true })
+  return null
 }
+
+const held = (folder: string, { pid, host }: Holder, name: string) =>
+  new KairosError('KAIROS_ARGUMENT', {
+    op: 'checkpoints',
+    argument: folder,
+    expected: 'a folder that nobody else writes',
+    got: `one locked by process ${pid}${host === hostname() ? '' : ` on ${host}`}`,
+    hint: `Wait for it, choose another folder, or, if it has ended for certain, remove ${name} there`,
+  })
 
 /** null for a lock that is gone or cannot be read: a machine that lost power may leave an empty one. */
 async function holderOf(path: string): Promise<Holder | null> {
@@ -86,7 +82,7 @@ async function isAlive({ pid, host, began }: Holder): Promise<boolean> {
 
 /** Whether a file is what a process that has ended left behind while it took or freed a lock. */
 export function isLeftOver(name: string): boolean {
-  const pid = /^\.lock-(?:void-)?(\d+)-/.exec(name)?.[1]
+  const pid = /^\.lock-(\d+)-/.exec(name)?.[1]
   return pid !== undefined && !isRunning(Number(pid))
 }
 
