@@ -7,8 +7,9 @@ import { gains, hits, meanReciprocalRank } from '../metrics/ranking.js'
 import { Executor, type ParameterSet, type State } from '../runtime/index.js'
 import { systems } from '../systems/index.js'
 import type { SequenceModel } from '../systems/system.js'
+import type { LoopResult } from './loop.js'
 import type { TrainOptions } from './options.js'
-import { createProgress, type Progress } from './progress.js'
+import { withProgress } from './progressObserver.js'
 import { compileRanking, fit, fitCounts, rankTargets } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
 
@@ -74,13 +75,8 @@ async function train(
     return { state: await fitCounts(model, split, options.popularityCounts, executor) }
   }
   print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters`)
-  const { parameters, bestEpoch, epochs } = await fitWithProgress(
-    model,
-    split,
-    { ...options, executor },
-    options.system,
-  )
-  print(`Kept epoch ${bestEpoch} of ${epochs}, the best by validation NDCG@10.`)
+  const { parameters, best, epoch } = await fitWithProgress(model, split, { ...options, executor }, options.system)
+  print(`Kept epoch ${best?.epoch} of ${epoch}, the best by validation NDCG@10.`)
   return { parameters }
 }
 
@@ -95,35 +91,16 @@ export interface ProgressOptions {
 }
 
 /** `fit` behind a progress bar that runs over all epochs. */
-export async function fitWithProgress(
+export function fitWithProgress(
   model: SequenceModel & object,
   split: LeaveOneOut,
   options: ProgressOptions,
   title: string,
-) {
-  let progress = null as Progress | null
-  let done = 0
-  try {
-    return await fit(model, split, options, {
-      epochs: options.epochs,
-      patience: options.patience,
-      onStart: (exampleCount) => {
-        progress = createProgress({ title, total: exampleCount * options.epochs })
-      },
-      onStep: ({ samples, loss }) => {
-        done += samples
-        progress?.update(done, { loss })
-      },
-      onEpoch: ({ epoch, loss, validation, samplesPerSecond, best }) => {
-        const rate = Math.round(samplesPerSecond).toLocaleString('en-US')
-        progress?.print(
-          `epoch ${epoch}  loss ${loss.toFixed(4)}  validation NDCG@10 ${validation.toFixed(4)}${best ? ' (best)' : ''}  ${rate} samples/s`,
-        )
-      },
-    })
-  } finally {
-    progress?.stop()
-  }
+): Promise<LoopResult> {
+  const { epochs, patience } = options
+  return withProgress({ title, epochs }, (progress) =>
+    fit(model, split, options, { epochs, patience, observers: [progress] }),
+  )
 }
 
 const CUTOFFS = [5, 10, 20] as const
