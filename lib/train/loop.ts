@@ -11,7 +11,7 @@ import type { TraceRequest } from '../graph/trace.js'
 import type { Executor, NativeArray, OptimizerState, ParameterSet, State } from '../runtime/index.js'
 import { AnomalyDetector, anomalyError } from './anomaly.js'
 import type { CheckpointFolder, Skipped } from './checkpoint.js'
-import type { Json } from './manifest.js'
+import { type Json, requireJson } from './manifest.js'
 import { type Best, Watch, type WatchOptions } from './watch.js'
 
 interface FilledBatch {
@@ -138,7 +138,7 @@ const IN_FLIGHT = 2
  * Trains. Throws what a step throws: KAIROS_NON_FINITE for a loss that is not finite, KAIROS_DATA and KAIROS_ARGUMENT
  * for a checkpoint that does not fit.
  */
-export function fitLoop(options: LoopOptions): Promise<LoopResult> {
+export async function fitLoop(options: LoopOptions): Promise<LoopResult> {
   return new Loop(options).run()
 }
 
@@ -324,7 +324,7 @@ class Loop {
       lossSum: this.lossSum,
       examples: this.examples,
       watch: this.watch?.save() ?? null,
-      schedule: this.schedule.save?.() ?? null,
+      schedule: requireJson(this.schedule.save?.() ?? null, 'schedule.save()'),
     }
     const path = await checkpoints.folder.save({
       step: this.step,
@@ -332,7 +332,7 @@ class Loop {
       random: { seed: program.seed, draws: program.stepCount },
       metrics: this.metrics,
       best,
-      config: checkpoints.config as never,
+      config: requireJson(checkpoints.config, 'checkpoints.config') as never,
       schema: source.schema as never,
       progress: progress as never,
       stores: { parameters, optimizer: this.optimizer, state },

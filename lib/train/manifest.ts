@@ -72,6 +72,17 @@ export function parseManifest(text: string, path: string): Manifest {
   throw refuse(`${issue?.path.join('.') || 'contents'}: ${issue?.message}`)
 }
 
+/** Throws KAIROS_ARGUMENT for what JSON would give back as something else, as Infinity, which becomes null. */
+export function requireJson(value: unknown, argument: string): Json {
+  const plain = typeof value === 'object' && value !== null
+  if (plain && (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype)) {
+    for (const [key, inside] of Object.entries(value)) requireJson(inside, `${argument}.${key}`)
+  } else if (!(value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value))) {
+    throw new KairosError('KAIROS_ARGUMENT', { op: 'checkpoint', argument, expected: 'JSON', got: String(value) })
+  }
+  return value as Json
+}
+
 /** Where two JSON values first differ, as `path: a here, b there`; null when they do not. */
 export function firstDifference(a: Json | undefined, b: Json | undefined, path = ''): string | null {
   if (isContainer(a) && isContainer(b) && Array.isArray(a) === Array.isArray(b)) {
