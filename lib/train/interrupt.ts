@@ -2,6 +2,11 @@
 
 export const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const
 
+/** Thrown, once all is saved, by a command that a signal ended. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
+}
+
 /**
  * Runs something that heeds an AbortSignal. The first SIGINT or SIGTERM aborts it and sets the exit code; a second one
  * ends the process at once.

@@ -75,7 +75,13 @@ export type Ending = 'epochs' | 'patience' | 'interrupted'
 
 /** Sees the run; the progress bar, the log and the report are observers. Promises are awaited, but for those of steps. */
 export interface LoopObserver {
-  started?(run: { readonly step: number; readonly epoch: number; readonly exampleCount: number }): unknown
+  started?(run: {
+    readonly step: number
+    readonly epoch: number
+    /** Examples of an epoch, and those of this one that an earlier run has done. */
+    readonly exampleCount: number
+    readonly examples: number
+  }): unknown
   stepped?(step: StepReport): void
   evaluated?(evaluation: EvaluationReport): unknown
   epochEnded?(epoch: EpochReport): unknown
@@ -183,7 +189,9 @@ class Loop {
 
   async run(): Promise<LoopResult> {
     const skipped = await this.resume()
-    await this.tell('started', { step: this.step, epoch: this.epoch, exampleCount: this.options.source.exampleCount })
+    const { step, epoch: first, examples } = this
+    const { exampleCount } = this.options.source
+    await this.tell('started', { step, epoch: first, exampleCount, examples })
     if (skipped.length > 0) await this.tell('skipped', skipped)
     let ending = this.ending()
     while (!ending) {

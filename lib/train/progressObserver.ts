@@ -17,8 +17,8 @@ export async function withProgress<T>(
   const print = (line: string) => progress?.print(line)
   try {
     return await run({
-      started: ({ exampleCount, epoch }) => {
-        done = (epoch - 1) * exampleCount
+      started: ({ exampleCount, epoch, examples }) => {
+        done = (epoch - 1) * exampleCount + examples
         progress = createProgress({ title, total: exampleCount * epochs, start: done })
       },
       stepped: ({ examples, loss }) => {
