@@ -130,7 +130,7 @@ function* drawSeries(
     const [x, y] = [placeX(mark.x), placeY(mark.y)]
     // Inside the picture, whichever side the point is on.
     const anchor = x > WIDTH * 0.7 ? 'end' : x < WIDTH * 0.3 ? 'start' : 'middle'
-    const above = y > MARGIN.top + 26
+    const above = y > MARGIN.top + 14
     yield `<circle class="mark" style="stroke:${colour}" cx="${x}" cy="${y}" r="5"/>`
     yield text(x, above ? y - 11 : y + 20, mark.label, anchor, 'marked')
   }

@@ -33,7 +33,7 @@ i.series-3 { background: var(--series-3) } i.series-4 { background: var(--series
 svg { display: block; width: 100%; height: auto; font: 11.5px system-ui, -apple-system, "Segoe UI", sans-serif }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
 svg .grid { stroke: var(--rule) } svg .axis { stroke: var(--muted); stroke-opacity: .6 }
-svg .label { fill: var(--muted) } svg .marked { fill: var(--ink); font-weight: 600 }
+svg .label { fill: var(--muted) } svg .marked { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: var(--card); stroke-width: 4px }
 svg .mark { fill: var(--card); stroke-width: 2.5 }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
