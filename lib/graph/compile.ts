@@ -133,6 +133,8 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   private readonly model: object
   readonly seed: number
   private readonly ranks: ReadonlyMap<string, number>
+  /** Steps that move the parameters together. */
+  readonly accumulate: number
   private readonly accumulation: Accumulation | null
   private readonly runners: readonly GraphRunner[]
   private optimizerDefault: OptimizerState | null = null
@@ -153,6 +155,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     this.schema = schema
     this.model = model
     this.seed = seed
+    this.accumulate = accumulate
     namedVariables(model) // gives every variable its name
     const batch = Object.fromEntries(
       Object.entries(schema).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]),

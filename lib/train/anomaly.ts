@@ -18,6 +18,7 @@ import { type Node, specOf, type Tensor, tensorOf, type Value, withSource } from
 import { lower } from '../graph/passes.js'
 import { type Feed, GraphRunner, type Stores } from '../graph/runner.js'
 import type { TraceRequest } from '../graph/trace.js'
+import { KEEP } from '../graph/training.js'
 import { multiply, sum } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
 import type { Executor } from '../runtime/index.js'
@@ -27,6 +28,7 @@ export interface TracedProgram {
   readonly request: TraceRequest
   readonly executor: Executor
   readonly seed: number
+  readonly accumulate: number
 }
 
 /** A step as it was run. */
@@ -92,7 +94,9 @@ export class AnomalyDetector {
       ]),
     )
     batch.fill(views)
-    const all: Record<string, Feed> = { ...views, ...scalars, [RANDOM]: Int32Array.of(this.program.seed, draws) }
+    const { seed, accumulate } = this.program
+    const random = Int32Array.of(seed, draws)
+    const all: Record<string, Feed> = { ...views, ...scalars, [RANDOM]: random, [KEEP]: Number(draws % accumulate > 0) }
     const known = this.runner.inputs.filter(({ name }) => name in all)
     return Object.fromEntries(known.map(({ name }) => [name, all[name] as Feed]))
   }

@@ -12,7 +12,7 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isKairosError, KairosError } from '../core/errors.js'
 import type { StoreSlot } from '../graph/node.js'
-import type { OptimizerState, ParameterSet, State, Store } from '../runtime/index.js'
+import type { Executor, OptimizerState, ParameterSet, State, Store } from '../runtime/index.js'
 import { factsOf, syncDirectory, writeDurably } from './files.js'
 import { isLeftOver, lockFolder } from './lock.js'
 import {
@@ -40,6 +40,8 @@ export interface CheckpointContents
   readonly stores: CheckpointStores
   /** The program file, for servers: they trace nothing. */
   readonly program: Uint8Array
+  /** Whose queue the stores are read in. */
+  readonly executor?: Executor
 }
 
 /** What the caller would build; a checkpoint of anything else is refused. */
@@ -120,7 +122,7 @@ export class Checkpoint {
    *
    * Throws KAIROS_DATA for damage, KAIROS_SHAPE for stores of other entries.
    */
-  async restore(stores: Partial<CheckpointStores>): Promise<void> {
+  async restore(stores: Partial<CheckpointStores>, executor?: Executor): Promise<void> {
     await this.verify()
     const given = SLOTS.flatMap((slot) => (stores[slot] ? [[slot, stores[slot]] as const] : []))
     for (const [slot, store] of given) this.requireEntries(slot, store)
@@ -128,7 +130,7 @@ export class Checkpoint {
       const file = await TensorFile.open(join(this.path, `${slot}.safetensors`))
       try {
         for (const entry of store.entries) {
-          await writeRanges(store, entry, (begin, end) => file.readRange(entry.name, begin, end))
+          await writeRanges(store, entry, (begin, end) => file.readRange(entry.name, begin, end), executor)
         }
       } finally {
         await file.close()
@@ -284,12 +286,15 @@ export class CheckpointFolder {
   }
 }
 
-async function writeCheckpoint(folder: string, { stores, program, ...rest }: CheckpointContents): Promise<void> {
+async function writeCheckpoint(
+  folder: string,
+  { stores, program, executor, ...rest }: CheckpointContents,
+): Promise<void> {
   await mkdir(folder)
   const files: Record<string, unknown> = {}
   for (const slot of SLOTS) {
     const name = `${slot}.safetensors`
-    files[name] = await writeTensors(join(folder, name), rangesOf(stores[slot]), { format: 'kairos' })
+    files[name] = await writeTensors(join(folder, name), rangesOf(stores[slot], executor), { format: 'kairos' })
   }
   files['program.kairos'] = await writeDurably(join(folder, 'program.kairos'), [program])
   const manifest = {

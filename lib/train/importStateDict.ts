@@ -1,7 +1,7 @@
 /** Parameters that were trained elsewhere: a PyTorch state dict, saved as safetensors, read by name. */
 import { KairosError } from '../core/errors.js'
-import { parametersFor, stateFor } from '../graph/compile.js'
 import { namedVariables } from '../graph/module.js'
+import { parametersFor, stateFor } from '../graph/stores.js'
 import type { Entry, NativeArray, ParameterSet, State, Store } from '../runtime/index.js'
 import { dtypeWhenRead, TensorFile } from './safetensors.js'
 import type { FileTensor } from './safetensorsHeader.js'

@@ -25,6 +25,8 @@ export interface LoopProgram {
   readonly executor: Executor
   readonly seed: number
   readonly runner: { readonly programFile: Uint8Array }
+  /** Steps that move the parameters together. */
+  readonly accumulate: number
   stepCount: number
   lease(capacities: Readonly<Record<string, number>>): Promise<FilledBatch>
   // biome-ignore lint/suspicious/noExplicitAny: the schema is the source's, which types do not know.
@@ -141,7 +143,10 @@ export interface LoopResult {
 const IN_FLIGHT = 2
 
 /**
- * Trains. Throws what a step throws: KAIROS_NON_FINITE for a loss that is not finite, KAIROS_DATA and KAIROS_ARGUMENT
+ * Trains. With gradient accumulation evaluations and checkpoints wait until the parameters have moved, and batches at the
+ * end of an epoch that are too few for that are left out.
+ *
+ * Throws what a step throws: KAIROS_NON_FINITE for a loss that is not finite, KAIROS_DATA and KAIROS_ARGUMENT
  * for a checkpoint that does not fit.
  */
 export async function fitLoop(options: LoopOptions): Promise<LoopResult> {
@@ -206,6 +211,23 @@ class Loop {
     return { parameters, best: this.watch?.best ?? null, step: this.step, epoch, ending }
   }
 
+  /** Batches of an epoch that fill whole windows of accumulation. */
+  private get batchCount(): number {
+    const { source, program } = this.options
+    return source.batchCount - (source.batchCount % program.accumulate)
+  }
+
+  /** No gradients are held back: only then do the stores say all. */
+  private get settled(): boolean {
+    return this.step % this.options.program.accumulate === 0
+  }
+
+  /** Whether `every` steps are full since the parameters moved the last time. */
+  private isDue(every: number): boolean {
+    const before = this.step - this.options.program.accumulate
+    return Math.floor(this.step / every) > Math.floor(before / every)
+  }
+
   private ending(): Ending | null {
     if (this.watch?.exhausted) return 'patience'
     if (this.epoch > this.options.epochs) return 'epochs'
@@ -219,10 +241,11 @@ class Loop {
     this.paused = 0
     try {
       for await (const prepared of source.batches(this.epoch, { from: this.batch })) {
-        if (this.ending()) break
+        if (this.batch >= this.batchCount || (this.settled && this.ending())) break
         if (this.inFlight.length >= (this.detector ? 1 : IN_FLIGHT)) await this.inFlight.shift()
         await this.submit(prepared)
-        if (evaluateEvery && this.step % evaluateEvery === 0 && (await this.evaluate())) await this.save(true)
+        if (!this.settled) continue
+        if (evaluateEvery && this.isDue(evaluateEvery) && (await this.evaluate())) await this.save(true)
         else if (this.saveIsDue()) await this.save(false)
       }
       await this.drain()
@@ -231,7 +254,7 @@ class Loop {
       await Promise.allSettled(this.inFlight.splice(0))
     }
     const seconds = (performance.now() - started - this.paused) / 1000
-    if (this.batch === source.batchCount && !this.ending()) await this.endEpoch((this.examples - before) / seconds)
+    if (this.batch === this.batchCount && !this.ending()) await this.endEpoch((this.examples - before) / seconds)
   }
 
   private async endEpoch(examplesPerSecond: number): Promise<void> {
@@ -317,7 +340,7 @@ class Loop {
   private saveIsDue(): boolean {
     const { steps, minutes } = this.options.checkpoints?.every ?? {}
     const elapsed = (performance.now() - this.savedAt) / 60_000
-    return Boolean((steps && this.step % steps === 0) || (minutes && elapsed >= minutes))
+    return Boolean((steps && this.isDue(steps)) || (minutes && elapsed >= minutes))
   }
 
   private async save(best: boolean): Promise<void> {
@@ -345,6 +368,7 @@ class Loop {
       progress: progress as never,
       stores: { parameters, optimizer: this.optimizer, state },
       program: program.runner.programFile,
+      executor: program.executor,
     })
     this.unsaved = false
     this.savedAt = performance.now()
@@ -381,7 +405,7 @@ class Loop {
     if (random.seed !== program.seed) {
       throw refused(checkpoints.folder, `of seed ${program.seed}`, `one of seed ${random.seed}`)
     }
-    await checkpoint.restore({ parameters, optimizer: this.optimizer, state })
+    await checkpoint.restore({ parameters, optimizer: this.optimizer, state }, program.executor)
     program.stepCount = random.draws
     this.step = step
     this.epoch = cursor.epoch
@@ -406,7 +430,7 @@ class Loop {
     if (checkpoint?.manifest.step !== best.step) {
       throw refused(checkpoints.folder, `the best checkpoint, of step ${best.step},`, 'none that is sound')
     }
-    await checkpoint.restore({ parameters })
+    await checkpoint.restore({ parameters }, this.options.program.executor)
     return parameters
   }
 
@@ -430,7 +454,15 @@ const refused = (folder: CheckpointFolder, expected: string, got: string, hint?:
 const isSchedule = (schedule: Schedule | Readonly<Record<string, number>>): schedule is Schedule =>
   typeof schedule.scalars === 'function'
 
-function checkOptions({ epochs, evaluateEvery, evaluate, watch, checkpoints }: LoopOptions): void {
+function checkOptions({ epochs, evaluateEvery, evaluate, watch, checkpoints, source, program }: LoopOptions): void {
+  if (source.batchCount < program.accumulate) {
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'fitLoop',
+      argument: 'source',
+      expected: `at least ${program.accumulate} batches, as many as are accumulated`,
+      got: String(source.batchCount),
+    })
+  }
   const counts = { epochs, evaluateEvery, 'checkpoints.every.steps': checkpoints?.every?.steps }
   for (const [argument, count] of Object.entries(counts)) {
     if (count === undefined || (Number.isInteger(count) && count > 0)) continue

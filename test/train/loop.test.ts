@@ -30,8 +30,8 @@ function cutAfter(step: number): { signal: AbortSignal; observer: LoopObserver }
   return { signal: controller.signal, observer }
 }
 
-async function runAll(more: Partial<LoopOptions> = {}) {
-  const { options } = smallRun(executor)
+async function runAll(more: Partial<LoopOptions> = {}, accumulate = 1) {
+  const { options } = smallRun(executor, 7, accumulate)
   const events: string[] = []
   const observer: LoopObserver = {
     started: ({ step, epoch }) => events.push(`started ${step} ${epoch}`),
@@ -173,6 +173,29 @@ describe('resume', () => {
       await folder.close()
     }
   }, 30_000)
+
+  it('waits for the parameters to move where gradients are accumulated', async () => {
+    const options = { epochs: 3, evaluateEvery: 4, watch: { metric: 'error', direction: 'min' as const } }
+    const whole = await runAll(options, 3)
+    // Of seven batches the last fills no window.
+    expect(whole.events.filter((event) => event.startsWith('step'))).toHaveLength(18)
+    expect(whole.events.filter((event) => event.startsWith('eval')).map((event) => event.split(' ')[1])).toEqual([
+      '6',
+      '9',
+      '12',
+      '18',
+    ])
+    for (const cut of [4, 6, 17]) {
+      const folder = await freshFolder()
+      const { signal, observer } = cutAfter(cut)
+      const checkpoints = { folder, config: null, resume: true, every: { steps: 2 } }
+      const first = await runAll({ ...options, checkpoints, signal, observers: [observer] }, 3)
+      expect(first.result.step % 3).toBe(0)
+      expect((await runAll({ ...options, checkpoints }, 3)).end).toEqual(whole.end)
+      await folder.close()
+    }
+    await expect(runAll({}, 8)).rejects.toThrow(/at least 8 batches, as many as are accumulated but got 7/)
+  })
 
   it('refuses a schedule that says what JSON cannot hold', async () => {
     const folder = await freshFolder()
@@ -316,5 +339,7 @@ describe('detectAnomaly', () => {
     const plain = await runAll({ epochs: 1 })
     const watched = await runAll({ epochs: 1, detectAnomaly: 'steps' })
     expect(watched.end).toEqual(plain.end)
+    const accumulated = await runAll({ epochs: 1, detectAnomaly: 'steps' }, 2)
+    expect(accumulated.end).toEqual((await runAll({ epochs: 1 }, 2)).end)
   })
 })

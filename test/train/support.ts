@@ -1,4 +1,4 @@
-/** A model small enough to be trained in a test, with dropout, state and ragged last batches, on generated data. */
+/** A model small enough to be trained in a test, with dropout, a sparse table, state and ragged last batches, on generated data. */
 import type { BatchSource } from '../../lib/core/batchSource.js'
 import { createRandom } from '../../lib/core/random.js'
 import {
@@ -6,21 +6,30 @@ import {
   add,
   all,
   assign,
+  type Batch,
   compile,
   createParameters,
   createState,
   Dropout,
   type Executor,
+  normal,
+  parameter,
   state,
 } from '../../lib/index.js'
-import { mean } from '../../lib/ops/index.js'
+import { embedding, mean, sum } from '../../lib/ops/index.js'
 import type { NativeArray } from '../../lib/runtime/index.js'
 import type { LoopOptions, LoopResult } from '../../lib/train/loop.js'
 import { batchOf, SmallModel, schema, squaredError } from '../design/support.js'
 
 export class DroppingModel extends SmallModel {
   readonly drop = new Dropout(0.3)
+  readonly words = parameter([11, 8], normal(0.2), { sparse: true })
   readonly seen = state([])
+
+  /** ids[batch, 3], x[batch, 8] -> [batch] */
+  rate(b: Batch<typeof schema>) {
+    return this.score(b.ids, add(this.drop.forward(b.x), sum(embedding(this.words, b.ids), 1)))
+  }
 }
 
 /** `examples` in batches of `size`, in an order of each epoch's own. */
@@ -58,20 +67,20 @@ export function generatedSource(examples = 50, size = 8): BatchSource {
 }
 
 /** Everything that `fitLoop` needs but for what a test is about. */
-export function smallRun(executor: Executor, seed = 7) {
+export function smallRun(executor: Executor, seed = 7, accumulate = 1) {
   const model = new DroppingModel()
   const program = compile(
     model,
     (m, b) => {
       assign(m.seen, add(m.seen, mean(b.x)))
-      return { loss: squaredError(m.score(b.ids, m.drop.forward(b.x)), b.target) }
+      return { loss: squaredError(m.rate(b), b.target) }
     },
-    { schema, seed, executor, updates: [{ loss: 'loss', parameters: all, optimizer: adam() }] },
+    { schema, seed, executor, accumulate, updates: [{ loss: 'loss', parameters: all, optimizer: adam() }] },
   )
   const parameters = createParameters(model, seed)
   const states = createState(model)
   const check = batchOf(32, 5)
-  const scoring = compile(model, (m, b) => ({ loss: squaredError(m.score(b.ids, b.x), b.target) }), {
+  const scoring = compile(model, (m, b) => ({ loss: squaredError(m.rate(b), b.target) }), {
     schema,
     executor,
   })
