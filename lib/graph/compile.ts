@@ -131,14 +131,16 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   readonly request: TraceRequest
   private readonly schema: S
   private readonly model: object
-  private readonly seed: number
+  readonly seed: number
   private readonly ranks: ReadonlyMap<string, number>
+  /** Steps that move the parameters together. */
+  readonly accumulate: number
   private readonly accumulation: Accumulation | null
   private readonly runners: readonly GraphRunner[]
   private optimizerDefault: OptimizerState | null = null
   private staging: { readonly capacities: Counts; readonly ring: Staging } | null = null
-  /** Steps submitted so far: what dropout draws by. */
-  private steps = 0
+  /** Steps submitted so far. Dropout draws by (seed, stepCount): set it to continue an earlier run. */
+  stepCount = 0
 
   constructor(model: object, build: (model: object, batch: Batch<S>) => Outputs, options: CompileOptions<S, Outputs>) {
     const { schema, updates = [], mode = updates.length > 0 ? 'train' : 'evaluate', seed = 0, accumulate = 1 } = options
@@ -153,6 +155,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     this.schema = schema
     this.model = model
     this.seed = seed
+    this.accumulate = accumulate
     namedVariables(model) // gives every variable its name
     const batch = Object.fromEntries(
       Object.entries(schema).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]),
@@ -206,7 +209,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const lease = isLeased(batch) ? batch.lease : undefined
     if (!isLeased(batch)) Object.assign(feeds, batch)
     // Taken when submitted, so that steps in flight together draw apart.
-    const step = this.steps++
+    const step = this.stepCount++
     if (this.runner.inputs.some(({ name }) => name === RANDOM)) feeds[RANDOM] = Int32Array.of(this.seed, step)
     for (const name of Object.keys(this.schema)) {
       if (!this.runner.inputs.some((known) => known.name === name)) delete feeds[name]
@@ -227,7 +230,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
       return await (this.accumulation ? this.accumulation.run(this.runner, request) : this.runner.run(request))
     } catch (error) {
       // A failed step leaves no trace, unless a later one is already under way.
-      if (this.steps === step + 1) this.steps = step
+      if (this.stepCount === step + 1) this.stepCount = step
       throw error
     }
   }
