@@ -10,6 +10,7 @@ export type { Dim, Shape } from './core/dim.js'
 export type { ArrayOf, DType } from './core/dtype.js'
 export { type ErrorCode, errorTable, isKairosError, KairosError } from './core/errors.js'
 export { field, type Schema } from './core/schema.js'
+export * from './data/index.js'
 export { gradients } from './graph/autodiff.js'
 export {
   all,
