@@ -1,6 +1,13 @@
 export type { ActivationName } from './activation.js'
 export { Dropout } from './dropout.js'
 export { Embedding } from './embedding.js'
+export {
+  FeatureEmbeddings,
+  type FeatureEmbeddingsOptions,
+  type IdFeature,
+  type NumberFeature,
+  type SequenceFeature,
+} from './featureEmbeddings.js'
 export { FeedForward, type FeedForwardActivation } from './feedForward.js'
 export { FrequencyLayer, type FrequencyLayerOptions } from './frequencyLayer.js'
 export { LayerNorm } from './layerNorm.js'
