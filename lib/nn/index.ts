@@ -1,6 +1,12 @@
 export type { ActivationName } from './activation.js'
 export { Dropout } from './dropout.js'
 export { Embedding } from './embedding.js'
+export {
+  FeatureGate,
+  type FeatureGateOptions,
+  SqueezeExcitation,
+  type SqueezeExcitationOptions,
+} from './featureGate.js'
 export { FeedForward, type FeedForwardActivation } from './feedForward.js'
 export { FrequencyLayer, type FrequencyLayerOptions } from './frequencyLayer.js'
 export { LayerNorm } from './layerNorm.js'

@@ -38,9 +38,7 @@ export class Mmoe<const In extends number, const Tasks extends number> {
   }
 
   /** x[batch, in] -> [tasks, batch, width of the towers, or without them of the experts]. */
-  forward<B extends Dim>(
-    x: Tensor<readonly [B, In], 'float32'>,
-  ): Tensor<readonly [Tasks, NoInfer<B>, number], 'float32'> {
+  forward<B extends Dim>(x: Tensor<readonly [B, In], 'float32'>): Tensor<readonly [Tasks, B, number], 'float32'> {
     const mixed = mixExperts(this.gates.weights(x), this.experts.forward(x))
     return (this.towers ? this.towers.forward(mixed) : mixed) as never
   }

@@ -131,9 +131,7 @@ export class Ple<const In extends number, const Tasks extends number> {
   }
 
   /** x[batch, in] -> [tasks, batch, width of the towers, or without them of the last level]. */
-  forward<B extends Dim>(
-    x: Tensor<readonly [B, In], 'float32'>,
-  ): Tensor<readonly [Tasks, NoInfer<B>, number], 'float32'> {
+  forward<B extends Dim>(x: Tensor<readonly [B, In], 'float32'>): Tensor<readonly [Tasks, B, number], 'float32'> {
     const mixed = this.levels.reduce((inputs: Loose, level) => level.forward(inputs), x)
     return (this.towers ? this.towers.forward(mixed) : mixed) as never
   }

@@ -8,6 +8,7 @@ import {
   Cgc,
   constant,
   createParameters,
+  FeatureGate,
   fanInUniform,
   gradients,
   LayerNorm,
@@ -16,6 +17,7 @@ import {
   multiply,
   type ParameterSet,
   Ple,
+  SqueezeExcitation,
   StackedLinear,
   stackedNames,
   sum,
@@ -74,6 +76,14 @@ async function compare(
   reference: (dict: Record<string, Float64Array>) => readonly number[],
 ) {
   const parameters = createParameters(model, 3)
+  // Biases of zero would put units that see nothing on the edge of relu, where there is no difference to compare with.
+  const drawn = await parameters.read()
+  const biases = Object.entries(drawn).filter(([name]) => name.endsWith('bias'))
+  await parameters.write(
+    Object.fromEntries(
+      biases.map(([name, { length }]) => [name, Float32Array.from({ length }, () => random.normal())]),
+    ),
+  )
   const values = await parameters.read()
   const expected = reference(stateDict(model, values))
   const variables = new Map(
@@ -243,6 +253,40 @@ describe('Ple', () => {
     expect(() => new StackedLinear(3, 4, 2).forward(constant(new Float32Array(8), [2, 1, 4]) as Loose)).toThrow(
       'StackedLinear: x should be [batch, in] or [groups, batch, in] with groups dividing 3 but got [2, 1, 4]',
     )
+  })
+})
+
+describe('gates over features', () => {
+  const sigmoid = (z: number) => 1 / (1 + Math.exp(-z))
+  const relu = (v: readonly number[]) => v.map((value) => Math.max(value, 0))
+
+  it('FeatureGate rescales by twice a sigmoid of the context', async () => {
+    const model = { net: new FeatureGate({ context: IN, channels: 4, hidden: 3 }) }
+    const hidden = constant(
+      Float32Array.from({ length: BATCH * 4 }, (_, i) => Math.sin(i)),
+      [BATCH, 4],
+    )
+    await compare(model, model.net.forward(hidden, input) as Tensor, (dict) => {
+      const { linear } = modules(dict)
+      return rows.flatMap((context, b) =>
+        linear('net.outer', relu(linear('net.inner', context))).map(
+          (z, i) => 2 * sigmoid(z) * Math.fround(Math.sin(4 * b + i)),
+        ),
+      )
+    })
+  })
+
+  it('SqueezeExcitation weighs fields by their means', async () => {
+    const model = { net: new SqueezeExcitation(3, { reduction: 2 }) }
+    const fields = constant(x, [BATCH, 3, IN / 3])
+    await compare(model, model.net.forward(fields) as Tensor, (dict) => {
+      const { linear } = modules(dict)
+      return rows.flatMap((row) => {
+        const means = range(3).map((f) => ((row[2 * f] as number) + (row[2 * f + 1] as number)) / 2)
+        const weights = relu(linear('net.excite', relu(linear('net.squeeze', means))))
+        return row.map((value, i) => value * (weights[Math.floor(i / 2)] as number))
+      })
+    })
   })
 })
 
