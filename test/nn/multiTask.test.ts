@@ -5,7 +5,7 @@ import { interpret } from '../../lib/graph/interpret.js'
 import { namedVariables } from '../../lib/graph/module.js'
 import type { Tensor } from '../../lib/graph/node.js'
 import {
-  Cgc,
+  CGC,
   constant,
   createParameters,
   FeatureGate,
@@ -13,10 +13,10 @@ import {
   gradients,
   LayerNorm,
   Mlp,
-  Mmoe,
+  MMoE,
   multiply,
   type ParameterSet,
-  Ple,
+  PLE,
   SqueezeExcitation,
   StackedLinear,
   stackedNames,
@@ -130,11 +130,11 @@ async function compareGradients(
   }
 }
 
-describe('Mmoe', () => {
+describe('MMoE', () => {
   const options = { inputs: IN, experts: 4, hidden: [8, 7], tasks: 3, ...start } as const
 
   it('mixes experts by a gate per task', async () => {
-    const model = { net: new Mmoe(options) }
+    const model = { net: new MMoE(options) }
     await compare(model, model.net.forward(input) as Tensor, (dict) => {
       const { linear, softmax, expert, mix } = modules(dict)
       return range(3).flatMap((t) =>
@@ -149,7 +149,7 @@ describe('Mmoe', () => {
   })
 
   it('ends in towers, whose logits stand side by side', async () => {
-    const model = { net: new Mmoe({ ...options, towers: [5, 1] }) }
+    const model = { net: new MMoE({ ...options, towers: [5, 1] }) }
     await compare(model, model.net.logits(input) as Tensor, (dict) => {
       const { linear, softmax, expert, mix, tower } = modules(dict)
       return rows.flatMap((v) => {
@@ -157,13 +157,13 @@ describe('Mmoe', () => {
         return range(3).flatMap((t) => tower(`net.towers.${t}`, mix(softmax(linear(`net.gates.${t}`, v)), experts)))
       })
     })
-    expect(() => new Mmoe(options).logits(input)).toThrow(
-      'Mmoe: towers should be ending in width 1, for logits but got 7',
+    expect(() => new MMoE(options).logits(input)).toThrow(
+      'MMoE: towers should be ending in width 1, for logits but got 7',
     )
   })
 
   it('names its parts as the modules of an expert-by-expert model', () => {
-    const names = stackedNames({ net: new Mmoe({ ...options, experts: 2, tasks: 1, towers: [1] }) })
+    const names = stackedNames({ net: new MMoE({ ...options, experts: 2, tasks: 1, towers: [1] }) })
     expect([...names]).toEqual([
       ['net.experts.0.weight', ['net.experts.0.0.weight', 'net.experts.1.0.weight']],
       ['net.experts.0.bias', ['net.experts.0.0.bias', 'net.experts.1.0.bias']],
@@ -177,7 +177,7 @@ describe('Mmoe', () => {
   })
 })
 
-describe('Ple', () => {
+describe('PLE', () => {
   const [tasks, own, shared] = [2, 3, 2]
 
   /** Equations 1 to 6 of the paper: a level's outputs, the shared one last where there is a shared gate. */
@@ -200,7 +200,7 @@ describe('Ple', () => {
 
   it('of one level is customised gate control', async () => {
     const model = {
-      net: new Cgc({ inputs: IN, tasks, taskExperts: own, sharedExperts: shared, hidden: [5, 4], ...start }),
+      net: new CGC({ inputs: IN, tasks, taskExperts: own, sharedExperts: shared, hidden: [5, 4], ...start }),
     }
     await compare(model, model.net.forward(input as Loose), (dict) => {
       const perRow = rows.map((v) =>
@@ -216,7 +216,7 @@ describe('Ple', () => {
 
   it('of two levels and towers follows the paper', async () => {
     const model = {
-      net: new Ple({
+      net: new PLE({
         inputs: IN,
         tasks,
         taskExperts: own,
@@ -244,11 +244,11 @@ describe('Ple', () => {
   })
 
   it('refuses levels and experts that are not there', () => {
-    expect(() => new Ple({ inputs: 3, tasks: 2, taskExperts: 1, sharedExperts: 1, levels: [] })).toThrow(
-      'Ple: levels should be one or more levels of one or more widths but got []',
+    expect(() => new PLE({ inputs: 3, tasks: 2, taskExperts: 1, sharedExperts: 1, levels: [] })).toThrow(
+      'PLE: levels should be one or more levels of one or more widths but got []',
     )
-    expect(() => new Cgc({ inputs: 3, tasks: 2, taskExperts: 0, sharedExperts: 1, hidden: [2] })).toThrow(
-      'Cgc: taskExperts should be a positive integer but got 0',
+    expect(() => new CGC({ inputs: 3, tasks: 2, taskExperts: 0, sharedExperts: 1, hidden: [2] })).toThrow(
+      'CGC: taskExperts should be a positive integer but got 0',
     )
     expect(() => new StackedLinear(3, 4, 2).forward(constant(new Float32Array(8), [2, 1, 4]) as Loose)).toThrow(
       'StackedLinear: x should be [batch, in] or [groups, batch, in] with groups dividing 3 but got [2, 1, 4]',
