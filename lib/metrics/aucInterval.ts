@@ -142,41 +142,39 @@ async function placementsOf(scores: Float32Array, labels: ArrayLike<number>, pau
   const count = scores.length
   const { keys, order } = await sortKeys(await floatKeys(scores, pause), await identity(count, pause), pause)
   const twice = float64s(count)
-  const isPositive = (position: number) => labels[order[position] as number] === 1
-  const seen = { positive: 0, negative: 0 }
-  let before = { positive: 0, negative: 0 }
-  const visit = (position: number, neighbour: number) => {
-    if (keys[position] !== keys[neighbour]) before = { ...seen }
-    const example = order[position] as number
-    const positive = isPositive(position)
-    seen[positive ? 'positive' : 'negative']++
-    return { example, positive }
+  // Examples of each class passed so far, and when the current score began.
+  let [positives, negatives, positivesBefore, negativesBefore] = [0, 0, 0, 0]
+  const pass = (position: number, neighbour: number): boolean => {
+    if (keys[position] !== keys[neighbour]) {
+      positivesBefore = positives
+      negativesBefore = negatives
+    }
+    const isPositive = labels[order[position] as number] === 1
+    if (isPositive) positives++
+    else negatives++
+    return isPositive
   }
   await inSlices(
     count,
     pause,
     (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        const { example, positive } = visit(i, i - 1)
-        twice[example] = positive ? before.negative : -before.positive
-      }
+      for (let i = begin; i < end; i++) twice[order[i] as number] = pass(i, i - 1) ? negativesBefore : -positivesBefore
     },
     SCATTERED,
   )
-  const { positive: positives, negative: negatives } = seen
-  seen.positive = seen.negative = 0
-  before = { positive: 0, negative: 0 }
+  const [p, n] = [positives, negatives]
+  positives = negatives = positivesBefore = negativesBefore = 0
   await inSlices(
     count,
     pause,
     (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        const { example, positive } = visit(count - 1 - i, count - i)
+      for (let i = count - 1 - begin; i >= count - end; i--) {
+        const example = order[i] as number
         const below = twice[example] as number
         // A positive has won against all below it, and half against its equals; a negative has lost to all above.
-        twice[example] = positive
-          ? (below + negatives - before.negative) / (2 * negatives)
-          : (below + positives + before.positive) / (2 * positives)
+        twice[example] = pass(i, i + 1)
+          ? (below + n - negativesBefore) / (2 * n)
+          : (below + p + positivesBefore) / (2 * p)
       }
     },
     SCATTERED,

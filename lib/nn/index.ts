@@ -8,13 +8,19 @@ export {
   type NumberFeature,
   type SequenceFeature,
 } from './featureEmbeddings.js'
+export {
+  FeatureGate,
+  type FeatureGateOptions,
+  SqueezeExcitation,
+  type SqueezeExcitationOptions,
+} from './featureGate.js'
 export { FeedForward, type FeedForwardActivation } from './feedForward.js'
 export { FrequencyLayer, type FrequencyLayerOptions } from './frequencyLayer.js'
 export { LayerNorm } from './layerNorm.js'
 export { Linear } from './linear.js'
 export { Mlp, type MlpOptions } from './mlp.js'
-export { Mmoe, type MmoeOptions } from './mmoe.js'
-export { Cgc, type CgcOptions, Ple, type PleOptions } from './ple.js'
+export { MMoE, type MMoEOptions } from './mmoe.js'
+export { CGC, type CGCOptions, PLE, type PLEOptions } from './ple.js'
 export { RMSNorm } from './rmsNorm.js'
 export {
   type AttentionView,

@@ -4,7 +4,7 @@ import type { MlpOptions } from './mlp.js'
 import { Gates, mixExperts, StackedMlp } from './stacked.js'
 import { taskLogits } from './tasks.js'
 
-export interface MmoeOptions<In extends number, Tasks extends number>
+export interface MMoEOptions<In extends number, Tasks extends number>
   extends Pick<MlpOptions, 'activation' | 'dropout' | 'initializer' | 'biasInitializer'> {
   /** Width of the input. */
   readonly inputs: In
@@ -25,12 +25,12 @@ export interface MmoeOptions<In extends number, Tasks extends number>
  * All experts' first layers are one matrix product, the rest batches of them. `stackedNames` tells which modules of an
  * expert-by-expert model the parameters stack: `experts.<i>.<layer>`, `gates.<k>`, `towers.<k>.<layer>`.
  */
-export class Mmoe<const In extends number, const Tasks extends number> {
+export class MMoE<const In extends number, const Tasks extends number> {
   readonly experts: StackedMlp
   readonly gates: Gates
   readonly towers?: StackedMlp
 
-  constructor({ inputs, experts, hidden, tasks, towers, ...options }: MmoeOptions<In, Tasks>) {
+  constructor({ inputs, experts, hidden, tasks, towers, ...options }: MMoEOptions<In, Tasks>) {
     const { activation = 'relu' } = options
     this.experts = new StackedMlp(experts, [inputs, ...hidden], { ...options, lastActivation: activation })
     this.gates = new Gates(tasks, inputs, experts, options)
@@ -38,15 +38,13 @@ export class Mmoe<const In extends number, const Tasks extends number> {
   }
 
   /** x[batch, in] -> [tasks, batch, width of the towers, or without them of the experts]. */
-  forward<B extends Dim>(
-    x: Tensor<readonly [B, In], 'float32'>,
-  ): Tensor<readonly [Tasks, NoInfer<B>, number], 'float32'> {
+  forward<B extends Dim>(x: Tensor<readonly [B, In], 'float32'>): Tensor<readonly [Tasks, B, number], 'float32'> {
     const mixed = mixExperts(this.gates.weights(x), this.experts.forward(x))
     return (this.towers ? this.towers.forward(mixed) : mixed) as never
   }
 
   /** x[batch, in] -> [batch, tasks], for towers that end in width 1. Throws KAIROS_SHAPE for others. */
   logits<B extends Dim>(x: Tensor<readonly [B, In], 'float32'>): Tensor<readonly [B, Tasks], 'float32'> {
-    return taskLogits('Mmoe', this.forward(x))
+    return taskLogits('MMoE', this.forward(x))
   }
 }

@@ -7,7 +7,7 @@ import type { MlpOptions } from './mlp.js'
 import { Gates, mixExperts, StackedMlp } from './stacked.js'
 import { taskLogits } from './tasks.js'
 
-export interface CgcOptions extends Pick<MlpOptions, 'activation' | 'dropout' | 'initializer' | 'biasInitializer'> {
+export interface CGCOptions extends Pick<MlpOptions, 'activation' | 'dropout' | 'initializer' | 'biasInitializer'> {
   /** Width of the input. */
   readonly inputs: number
   readonly tasks: number
@@ -29,18 +29,18 @@ export interface CgcOptions extends Pick<MlpOptions, 'activation' | 'dropout' | 
  *
  * in that order. `experts` holds task 0's experts, then task 1's, and so on.
  */
-export class Cgc {
+export class CGC {
   readonly experts: StackedMlp
   readonly shared: StackedMlp
   readonly gates: Gates
   readonly sharedGate?: Gates
   private readonly tasks: number
 
-  constructor({ inputs, tasks, taskExperts, sharedExperts, hidden, sharedOutput = false, ...options }: CgcOptions) {
+  constructor({ inputs, tasks, taskExperts, sharedExperts, hidden, sharedOutput = false, ...options }: CGCOptions) {
     for (const [name, count] of Object.entries({ tasks, taskExperts, sharedExperts })) {
       if (Number.isInteger(count) && count > 0) continue
       throw new KairosError('KAIROS_ARGUMENT', {
-        op: 'Cgc',
+        op: 'CGC',
         argument: name,
         expected: 'a positive integer',
         got: `${count}`,
@@ -89,8 +89,8 @@ export class Cgc {
   }
 }
 
-export interface PleOptions<In extends number, Tasks extends number>
-  extends Omit<CgcOptions, 'inputs' | 'tasks' | 'hidden' | 'sharedOutput'> {
+export interface PLEOptions<In extends number, Tasks extends number>
+  extends Omit<CGCOptions, 'inputs' | 'tasks' | 'hidden' | 'sharedOutput'> {
   readonly inputs: In
   readonly tasks: Tasks
   /** Widths of an expert's layers, per extraction level. One level is CGC. */
@@ -100,18 +100,18 @@ export interface PleOptions<In extends number, Tasks extends number>
 }
 
 /**
- * Progressive layered extraction: levels of `Cgc`, in which each level's outputs, one per task and a shared one, are
+ * Progressive layered extraction: levels of `CGC`, in which each level's outputs, one per task and a shared one, are
  * the next level's inputs (Tang et al. 2020, equations 5 and 6); then a tower per task.
  */
-export class Ple<const In extends number, const Tasks extends number> {
-  readonly levels: readonly Cgc[]
+export class PLE<const In extends number, const Tasks extends number> {
+  readonly levels: readonly CGC[]
   readonly towers?: StackedMlp
 
-  constructor({ inputs, tasks, levels, towers, ...options }: PleOptions<In, Tasks>) {
+  constructor({ inputs, tasks, levels, towers, ...options }: PLEOptions<In, Tasks>) {
     const widthBefore = (level: number) => (level === 0 ? inputs : (levels[level - 1]?.at(-1) as number))
     if (levels.length === 0 || levels.some((hidden) => hidden.length === 0)) {
       throw new KairosError('KAIROS_ARGUMENT', {
-        op: 'Ple',
+        op: 'PLE',
         argument: 'levels',
         expected: 'one or more levels of one or more widths',
         got: JSON.stringify(levels),
@@ -119,7 +119,7 @@ export class Ple<const In extends number, const Tasks extends number> {
     }
     this.levels = levels.map(
       (hidden, level) =>
-        new Cgc({
+        new CGC({
           ...options,
           inputs: widthBefore(level),
           tasks,
@@ -131,15 +131,13 @@ export class Ple<const In extends number, const Tasks extends number> {
   }
 
   /** x[batch, in] -> [tasks, batch, width of the towers, or without them of the last level]. */
-  forward<B extends Dim>(
-    x: Tensor<readonly [B, In], 'float32'>,
-  ): Tensor<readonly [Tasks, NoInfer<B>, number], 'float32'> {
+  forward<B extends Dim>(x: Tensor<readonly [B, In], 'float32'>): Tensor<readonly [Tasks, B, number], 'float32'> {
     const mixed = this.levels.reduce((inputs: Loose, level) => level.forward(inputs), x)
     return (this.towers ? this.towers.forward(mixed) : mixed) as never
   }
 
   /** x[batch, in] -> [batch, tasks], for towers that end in width 1. Throws KAIROS_SHAPE for others. */
   logits<B extends Dim>(x: Tensor<readonly [B, In], 'float32'>): Tensor<readonly [B, Tasks], 'float32'> {
-    return taskLogits('Ple', this.forward(x))
+    return taskLogits('PLE', this.forward(x))
   }
 }

@@ -107,7 +107,10 @@ export class NextItemModel<Block extends SequenceBlock> implements SequenceModel
     const scoreOf = (ids: Loose, width: number): Loose =>
       sum(multiply(this.items.forward(ids) as Loose, broadcast(state, 1, [width]) as Loose) as Loose, 2) as Loose
     const wins = softplus(negate(scoreOf(reshape(target as Loose, [batch, 1]) as Loose, 1)) as Loose) as Loose
-    const counts = cast(notEqual(negatives, broadcast(target as Loose, 1, [count]) as Loose) as Loose, 'float32') as Loose
+    const counts = cast(
+      notEqual(negatives, broadcast(target as Loose, 1, [count]) as Loose) as Loose,
+      'float32',
+    ) as Loose
     const losses = multiply(softplus(scoreOf(negatives, count)) as Loose, counts) as Loose
     return mean(add(merge(wins, 0, 2), sum(losses, 1)) as Loose) as Tensor<readonly [], 'float32'>
   }

@@ -5,17 +5,19 @@ import { interpret } from '../../lib/graph/interpret.js'
 import { namedVariables } from '../../lib/graph/module.js'
 import type { Tensor } from '../../lib/graph/node.js'
 import {
-  Cgc,
+  CGC,
   constant,
   createParameters,
+  FeatureGate,
   fanInUniform,
   gradients,
   LayerNorm,
   Mlp,
-  Mmoe,
+  MMoE,
   multiply,
   type ParameterSet,
-  Ple,
+  PLE,
+  SqueezeExcitation,
   StackedLinear,
   stackedNames,
   sum,
@@ -74,6 +76,14 @@ async function compare(
   reference: (dict: Record<string, Float64Array>) => readonly number[],
 ) {
   const parameters = createParameters(model, 3)
+  // Biases of zero would put units that see nothing on the edge of relu, where there is no difference to compare with.
+  const drawn = await parameters.read()
+  const biases = Object.entries(drawn).filter(([name]) => name.endsWith('bias'))
+  await parameters.write(
+    Object.fromEntries(
+      biases.map(([name, { length }]) => [name, Float32Array.from({ length }, () => random.normal())]),
+    ),
+  )
   const values = await parameters.read()
   const expected = reference(stateDict(model, values))
   const variables = new Map(
@@ -120,11 +130,11 @@ async function compareGradients(
   }
 }
 
-describe('Mmoe', () => {
+describe('MMoE', () => {
   const options = { inputs: IN, experts: 4, hidden: [8, 7], tasks: 3, ...start } as const
 
   it('mixes experts by a gate per task', async () => {
-    const model = { net: new Mmoe(options) }
+    const model = { net: new MMoE(options) }
     await compare(model, model.net.forward(input) as Tensor, (dict) => {
       const { linear, softmax, expert, mix } = modules(dict)
       return range(3).flatMap((t) =>
@@ -139,7 +149,7 @@ describe('Mmoe', () => {
   })
 
   it('ends in towers, whose logits stand side by side', async () => {
-    const model = { net: new Mmoe({ ...options, towers: [5, 1] }) }
+    const model = { net: new MMoE({ ...options, towers: [5, 1] }) }
     await compare(model, model.net.logits(input) as Tensor, (dict) => {
       const { linear, softmax, expert, mix, tower } = modules(dict)
       return rows.flatMap((v) => {
@@ -147,13 +157,13 @@ describe('Mmoe', () => {
         return range(3).flatMap((t) => tower(`net.towers.${t}`, mix(softmax(linear(`net.gates.${t}`, v)), experts)))
       })
     })
-    expect(() => new Mmoe(options).logits(input)).toThrow(
-      'Mmoe: towers should be ending in width 1, for logits but got 7',
+    expect(() => new MMoE(options).logits(input)).toThrow(
+      'MMoE: towers should be ending in width 1, for logits but got 7',
     )
   })
 
   it('names its parts as the modules of an expert-by-expert model', () => {
-    const names = stackedNames({ net: new Mmoe({ ...options, experts: 2, tasks: 1, towers: [1] }) })
+    const names = stackedNames({ net: new MMoE({ ...options, experts: 2, tasks: 1, towers: [1] }) })
     expect([...names]).toEqual([
       ['net.experts.0.weight', ['net.experts.0.0.weight', 'net.experts.1.0.weight']],
       ['net.experts.0.bias', ['net.experts.0.0.bias', 'net.experts.1.0.bias']],
@@ -167,7 +177,7 @@ describe('Mmoe', () => {
   })
 })
 
-describe('Ple', () => {
+describe('PLE', () => {
   const [tasks, own, shared] = [2, 3, 2]
 
   /** Equations 1 to 6 of the paper: a level's outputs, the shared one last where there is a shared gate. */
@@ -190,7 +200,7 @@ describe('Ple', () => {
 
   it('of one level is customised gate control', async () => {
     const model = {
-      net: new Cgc({ inputs: IN, tasks, taskExperts: own, sharedExperts: shared, hidden: [5, 4], ...start }),
+      net: new CGC({ inputs: IN, tasks, taskExperts: own, sharedExperts: shared, hidden: [5, 4], ...start }),
     }
     await compare(model, model.net.forward(input as Loose), (dict) => {
       const perRow = rows.map((v) =>
@@ -206,7 +216,7 @@ describe('Ple', () => {
 
   it('of two levels and towers follows the paper', async () => {
     const model = {
-      net: new Ple({
+      net: new PLE({
         inputs: IN,
         tasks,
         taskExperts: own,
@@ -234,15 +244,49 @@ describe('Ple', () => {
   })
 
   it('refuses levels and experts that are not there', () => {
-    expect(() => new Ple({ inputs: 3, tasks: 2, taskExperts: 1, sharedExperts: 1, levels: [] })).toThrow(
-      'Ple: levels should be one or more levels of one or more widths but got []',
+    expect(() => new PLE({ inputs: 3, tasks: 2, taskExperts: 1, sharedExperts: 1, levels: [] })).toThrow(
+      'PLE: levels should be one or more levels of one or more widths but got []',
     )
-    expect(() => new Cgc({ inputs: 3, tasks: 2, taskExperts: 0, sharedExperts: 1, hidden: [2] })).toThrow(
-      'Cgc: taskExperts should be a positive integer but got 0',
+    expect(() => new CGC({ inputs: 3, tasks: 2, taskExperts: 0, sharedExperts: 1, hidden: [2] })).toThrow(
+      'CGC: taskExperts should be a positive integer but got 0',
     )
     expect(() => new StackedLinear(3, 4, 2).forward(constant(new Float32Array(8), [2, 1, 4]) as Loose)).toThrow(
       'StackedLinear: x should be [batch, in] or [groups, batch, in] with groups dividing 3 but got [2, 1, 4]',
     )
+  })
+})
+
+describe('gates over features', () => {
+  const sigmoid = (z: number) => 1 / (1 + Math.exp(-z))
+  const relu = (v: readonly number[]) => v.map((value) => Math.max(value, 0))
+
+  it('FeatureGate rescales by twice a sigmoid of the context', async () => {
+    const model = { net: new FeatureGate({ context: IN, channels: 4, hidden: 3 }) }
+    const hidden = constant(
+      Float32Array.from({ length: BATCH * 4 }, (_, i) => Math.sin(i)),
+      [BATCH, 4],
+    )
+    await compare(model, model.net.forward(hidden, input) as Tensor, (dict) => {
+      const { linear } = modules(dict)
+      return rows.flatMap((context, b) =>
+        linear('net.outer', relu(linear('net.inner', context))).map(
+          (z, i) => 2 * sigmoid(z) * Math.fround(Math.sin(4 * b + i)),
+        ),
+      )
+    })
+  })
+
+  it('SqueezeExcitation weighs fields by their means', async () => {
+    const model = { net: new SqueezeExcitation(3, { reduction: 2 }) }
+    const fields = constant(x, [BATCH, 3, IN / 3])
+    await compare(model, model.net.forward(fields) as Tensor, (dict) => {
+      const { linear } = modules(dict)
+      return rows.flatMap((row) => {
+        const means = range(3).map((f) => ((row[2 * f] as number) + (row[2 * f + 1] as number)) / 2)
+        const weights = relu(linear('net.excite', relu(linear('net.squeeze', means))))
+        return row.map((value, i) => value * (weights[Math.floor(i / 2)] as number))
+      })
+    })
   })
 })
 

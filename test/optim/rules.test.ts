@@ -122,6 +122,29 @@ describe('adagrad', () => {
     held.forEach((value, r) => expect(value / (sums[r] as number)).toBeCloseTo(1, 4))
   })
 
+  it.each([
+    ['rowWiseAdagrad', rowWiseAdagrad()],
+    ['adagrad', adagrad()],
+    ['sgd', sgd()],
+    ['clipByValue', clipByValue(rowWiseAdagrad(), 0.3)],
+  ] as const)('%s moves a sparse table as a dense one: rows without gradient stand still', async (_, optimizer) => {
+    const ends = []
+    for (const sparse of [true, false]) {
+      const model = { table: parameter([7, 3], normal(1), { sparse }) }
+      const program = compile(model, (m, b) => ({ loss: sum(square(embedding(m.table, b.ids))) }), {
+        schema: { ids: field('int32', 4) },
+        updates: [{ loss: 'loss', parameters: all, optimizer }],
+      })
+      const parameters = createParameters(model, 6)
+      for (const ids of [Int32Array.of(0, 2, 2, 6), Int32Array.of(2, 2, 2, 2), Int32Array.of(5, 0, 6, 5)]) {
+        await program.step({ ids }, { lr: 0.1 }, { parameters })
+      }
+      ends.push((await parameters.read()).table as Float32Array)
+    }
+    const [sparse, dense] = ends as [Float32Array, Float32Array]
+    sparse.forEach((value, i) => expect(value).toBeCloseTo(dense[i] as number, 6))
+  })
+
   it('row-wise over a vector is element by element', async () => {
     const model = { w: parameter([COUNT], normal(1)) }
     const ends = []

@@ -70,6 +70,10 @@ class Block implements SequenceBlock {
 export class FrequencyModel extends NextItemModel<Block> {
   /** `itemCount` items with ids from 1; id 0 is padding. */
   constructor(itemCount: number, config: FrequencyConfig) {
-    super(itemCount, config, Array.from({ length: config.layers }, () => new Block(config)))
+    super(
+      itemCount,
+      config,
+      Array.from({ length: config.layers }, () => new Block(config)),
+    )
   }
 }

@@ -6,19 +6,19 @@
  */
 import { fanInUniform } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
-import { type FeatureEmbeddings, Mmoe } from '../../nn/index.js'
+import { type FeatureEmbeddings, MMoE } from '../../nn/index.js'
 import { embedFeatures } from '../rankingFeatures.js'
 import type { FeatureBatch, FeatureInput, RankingModel } from '../system.js'
 import type { MmoeConfig } from './config.js'
 
 export class MmoeModel implements RankingModel {
   readonly features: FeatureEmbeddings
-  readonly mmoe: Mmoe<number, number>
+  readonly mmoe: MMoE<number, number>
 
   constructor(features: readonly FeatureInput[], tasks: readonly string[], config: MmoeConfig) {
     const { experts, expertSizes, towerSizes, dropout } = config
     this.features = embedFeatures(features, config)
-    this.mmoe = new Mmoe({
+    this.mmoe = new MMoE({
       inputs: this.features.width,
       experts,
       hidden: expertSizes,

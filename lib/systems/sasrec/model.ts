@@ -26,6 +26,10 @@ class Block extends TransformerBlock<number> implements SequenceBlock {
 
 export class SasrecModel extends NextItemModel<Block> {
   constructor(itemCount: number, config: SasrecConfig) {
-    super(itemCount, config, Array.from({ length: config.layers }, () => new Block(config)))
+    super(
+      itemCount,
+      config,
+      Array.from({ length: config.layers }, () => new Block(config)),
+    )
   }
 }
