@@ -5,13 +5,20 @@
 import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
+import { crossEntropyBench } from './crossEntropy.js'
 import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
-const benches = { gram: gramBench, matmul: matmulBench, memoryBound: memoryBoundBench, trainingStep: trainingStepBench }
+const benches = {
+  crossEntropy: crossEntropyBench,
+  gram: gramBench,
+  matmul: matmulBench,
+  memoryBound: memoryBoundBench,
+  trainingStep: trainingStepBench,
+}
 
 const [only] = process.argv.slice(2)
 if (only !== undefined && !(only in benches)) {
