@@ -79,13 +79,14 @@ struct Sizes {
 Sizes SizesOf(const Shape& x, const Shape& weight) { return {x.Product(0, x.rank - 1), x.Last(), weight[0]}; }
 
 constexpr int64_t kMostChunks = 32;
+constexpr int64_t kLeastChunk = 4096;
 constexpr int64_t kTileClasses = 256;
 constexpr int64_t kMostTileRows = 192;
 
 // Classes of a chunk: whole tiles, and few chunks however many classes there are.
 int64_t ChunkOf(int64_t classes) {
   const int64_t share = (classes + kMostChunks - 1) / kMostChunks;
-  return std::max<int64_t>(4096, (share + kTileClasses - 1) / kTileClasses * kTileClasses);
+  return std::max(kLeastChunk, (share + kTileClasses - 1) / kTileClasses * kTileClasses);
 }
 int64_t ChunksOf(int64_t classes) { return (classes + ChunkOf(classes) - 1) / ChunkOf(classes); }
 
@@ -170,11 +171,10 @@ class LinearCrossEntropy final : public Kernel {
       : ignored_(context.attributes.Int("ignoreIndex")),
         smoothing_(context.attributes.Float("labelSmoothing")) {
     const Sizes most = SizesOf(context.inputs[0].shape, context.inputs[1].shape);
-    // Fewer classes may need more parts than all of them: chunks shrink in steps.
-    const int64_t chunks = most.classes > 0 ? kMostChunks : 0;
+    // No smaller number of classes has more chunks.
+    const int64_t chunks = std::min(kMostChunks, 1 + most.classes / kLeastChunk);
     parts_offset_ = Bytes(context.threads, sizeof(float) * kThreadFloats);
-    chosen_offset_ =
-        parts_offset_ + Bytes(most.rows, sizeof(Part) * std::min(chunks, 1 + most.classes / 4096));
+    chosen_offset_ = parts_offset_ + Bytes(most.rows, sizeof(Part) * static_cast<size_t>(chunks));
     context.scratch_bytes = chosen_offset_ + Bytes(most.rows, sizeof(float));
   }
 
