@@ -5,6 +5,7 @@
 import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
+import { attentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
@@ -13,6 +14,7 @@ import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
 const benches = {
+  attention: attentionBench,
   crossEntropy: crossEntropyBench,
   gram: gramBench,
   matmul: matmulBench,

@@ -1,8 +1,27 @@
+export type { ActivationName } from './activation.js'
 export { Dropout } from './dropout.js'
 export { Embedding } from './embedding.js'
-export { FeedForward } from './feedForward.js'
+export { FeedForward, type FeedForwardActivation } from './feedForward.js'
 export { FrequencyLayer, type FrequencyLayerOptions } from './frequencyLayer.js'
 export { LayerNorm } from './layerNorm.js'
 export { Linear } from './linear.js'
+export { Mlp, type MlpOptions } from './mlp.js'
+export { Mmoe, type MmoeOptions } from './mmoe.js'
+export { Cgc, type CgcOptions, Ple, type PleOptions } from './ple.js'
 export { RMSNorm } from './rmsNorm.js'
-export { causalVisibility, SelfAttention, type SelfAttentionOptions } from './selfAttention.js'
+export {
+  type AttentionView,
+  historyRange,
+  SelfAttention,
+  type SelfAttentionOptions,
+} from './selfAttention.js'
+export {
+  Gates,
+  mixExperts,
+  StackedLinear,
+  type StackedLinearOptions,
+  StackedMlp,
+  stackedNames,
+} from './stacked.js'
+export { TargetAttention, type TargetAttentionOptions } from './targetAttention.js'
+export { TransformerBlock, type TransformerBlockOptions } from './transformerBlock.js'

@@ -1,10 +1,10 @@
 /** Activation functions, element by element. */
 import type { Dim, Shape } from '../core/dim.js'
+import { erf64 } from '../core/erf.js'
 import type { Tensor } from '../graph/node.js'
 import { add, multiply, negate, square } from './arithmetic.js'
 import { greater, select } from './comparison.js'
 import { type Unary, unary } from './elementwise.js'
-import { erf64 } from './erf.js'
 import { broadcastLike } from './movement.js'
 import type { Loose } from './support.js'
 import { exp, sigmoid } from './transcendental.js'

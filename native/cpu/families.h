@@ -8,6 +8,7 @@
 namespace kairos {
 
 #define KAIROS_FAMILIES(F) \
+  F(Attention)             \
   F(CrossEntropy)          \
   F(Dropout)               \
   F(Elementwise)           \
@@ -23,6 +24,8 @@ namespace kairos {
   F(RmsNorm)               \
   F(Sampling)              \
   F(Softmax)               \
+  F(Sparse)                \
+  F(TargetAttention)       \
   F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);

@@ -8,6 +8,7 @@ import {
   addBias,
   argmax,
   assumeShape,
+  attention,
   batchMatmul,
   broadcast,
   broadcastTo,
@@ -43,6 +44,7 @@ import {
   squeeze,
   stack,
   sum,
+  targetAttention,
   targetRank,
   topK,
   transpose,
@@ -58,6 +60,16 @@ const row = input('row', [64])
 const mask = input('mask', ['batch', 50, 64], 'bool')
 
 describe('types of results', () => {
+  it('knows what attention gives', () => {
+    const q = input('q', ['batch', 20, 4, 16])
+    const k = input('k', ['batch', 50, 2, 16])
+    const v = input('v', ['batch', 50, 2, 24])
+    expectTypeOf(attention(q, k, v)).toEqualTypeOf<Float<readonly ['batch', 20, 4, 24]>>()
+    const items = input('items', ['count', 4, 16])
+    const offsets = input('offsets', ['batch+1'], 'int32')
+    expectTypeOf(targetAttention(q, items, items, offsets)).toEqualTypeOf<Float<readonly ['batch', 20, 4, 16]>>()
+  })
+
   it('keeps shapes through elementwise ops', () => {
     expectTypeOf(add(x, x)).toEqualTypeOf<Float<readonly ['batch', 50, 64]>>()
     expectTypeOf(multiply(x, scalarInput('rate'))).toEqualTypeOf<Float<readonly ['batch', 50, 64]>>()

@@ -9,11 +9,11 @@ import type { Dim } from '../../core/dim.js'
 import { normal, parameter } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
 import {
-  causalVisibility,
   Dropout,
   Embedding,
   FeedForward,
   FrequencyLayer,
+  historyRange,
   LayerNorm,
   SelfAttention,
 } from '../../nn/index.js'
@@ -22,6 +22,7 @@ import type { Loose } from '../../ops/support.js'
 import type { FrequencyConfig } from './config.js'
 
 type Sequence<B extends Dim> = Tensor<readonly [B, number, number], 'float32'>
+type Range<B extends Dim> = Tensor<readonly [B, 2], 'int32'>
 
 /** A branch with its residual: LayerNorm(x + dropout(branch(x))). */
 class Residual {
@@ -57,19 +58,26 @@ class Block {
     this.alpha = alpha
   }
 
-  forward<B extends Dim>(x: Sequence<B>, visible: Tensor<readonly [B, number, number], 'bool'>): Sequence<B> {
-    const mixed = this.mix(
-      x,
-      this.attentionResidual.join(x, this.attention.forward(x as Loose, visible as Loose) as Loose),
-    )
-    return this.feedForwardResidual.join(mixed, this.feedForward.forward(mixed as Loose) as Loose)
+  forward<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
+    const attended = this.attention.forward(x, { range, causal: true })
+    return this.finish(x, attended, this.frequency?.forward(x))
   }
 
-  /** alpha * frequency branch + (1 - alpha) * attention branch */
-  private mix<B extends Dim>(x: Sequence<B>, attended: Sequence<B>): Sequence<B> {
-    if (!this.frequency || !this.frequencyResidual) return attended
-    const filtered = this.frequencyResidual.join(x, this.frequency.forward(x) as Loose)
-    return add(multiply(filtered, this.alpha), multiply(attended, 1 - this.alpha))
+  /** The last position of `forward` alone, [batch, 1, channels]. */
+  last<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
+    const queries = slice(x as Loose, 1, x.shape[1] - 1, 1) as Sequence<B>
+    const attended = this.attention.forward(x, { range, causal: true, queries })
+    return this.finish(queries, attended, this.frequency?.last(x))
+  }
+
+  /** alpha * frequency branch + (1 - alpha) * attention branch, then the feed-forward part. */
+  private finish<B extends Dim>(x: Sequence<B>, attended: Sequence<B>, filtered?: Sequence<B>): Sequence<B> {
+    const { alpha, frequencyResidual } = this
+    let mixed = this.attentionResidual.join(x, attended)
+    if (filtered && frequencyResidual) {
+      mixed = add(multiply(frequencyResidual.join(x, filtered), alpha), multiply(mixed, 1 - alpha))
+    }
+    return this.feedForwardResidual.join(mixed, this.feedForward.forward(mixed as Loose) as Loose)
   }
 }
 
@@ -94,12 +102,27 @@ export class FrequencyModel {
 
   /** history[batch, time], left-padded with 0 -> a score per item id, padding included: [batch, items + 1]. */
   scores<B extends Dim>(history: Tensor<readonly [B, number], 'int32'>): Tensor<readonly [B, number], 'float32'> {
-    const [batch, time] = history.shape
-    const embedded = add(this.items.forward(history) as Loose, broadcast(this.positions as Loose, 0, [batch]) as Loose)
-    const visible = causalVisibility(history)
-    let hidden = this.drop.forward(this.norm.forward(embedded as Loose) as Loose) as Sequence<B>
-    for (const block of this.blocks) hidden = block.forward(hidden, visible)
-    const last = merge(slice(hidden as Loose, 1, time - 1, 1) as Loose, 1, 2)
-    return linear(last as Loose, this.items.weight as Loose) as Loose
+    const range = historyRange(history)
+    const block = this.blocks.at(-1)
+    // Only the last position is scored, so the last block computes no other.
+    const before = this.encode(history, range, this.blocks.slice(0, -1))
+    const last = block ? block.last(before, range) : slice(before as Loose, 1, history.shape[1] - 1, 1)
+    return linear(merge(last as Loose, 1, 2) as Loose, this.items.weight as Loose) as Loose
+  }
+
+  /** Every position through all blocks: [batch, time, dimensions]. */
+  hidden<B extends Dim>(history: Tensor<readonly [B, number], 'int32'>): Sequence<B> {
+    return this.encode(history, historyRange(history), this.blocks)
+  }
+
+  private encode<B extends Dim>(
+    history: Tensor<readonly [B, number], 'int32'>,
+    range: Range<B>,
+    blocks: readonly Block[],
+  ): Sequence<B> {
+    const positions = broadcast(this.positions as Loose, 0, [history.shape[0]])
+    const embedded = add(this.items.forward(history) as Loose, positions as Loose)
+    const start = this.drop.forward(this.norm.forward(embedded as Loose) as Loose) as Sequence<B>
+    return blocks.reduce((x, block) => block.forward(x, range), start)
   }
 }
