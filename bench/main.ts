@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
 import { attentionBench } from './attention.js'
+import { crossEntropyBench } from './crossEntropy.js'
 import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
@@ -14,6 +15,7 @@ import { trainingStepBench } from './trainingStep.js'
 
 const benches = {
   attention: attentionBench,
+  crossEntropy: crossEntropyBench,
   gram: gramBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,

@@ -1,9 +1,11 @@
 /** The loss of choosing one among many: the next item, a class. */
 import type { Dim, Shape } from '../core/dim.js'
 import type { Tensor } from '../graph/node.js'
+import { divide, maximum } from '../ops/arithmetic.js'
 import { cast, notEqual } from '../ops/comparison.js'
 import { softmaxCrossEntropy } from '../ops/crossEntropy.js'
 import { type LinearCrossEntropyOptions, linearCrossEntropy } from '../ops/linearCrossEntropy.js'
+import { sum } from '../ops/reduction.js'
 import type { Loose } from '../ops/support.js'
 import { type ReducedLoss, type Reduction, reduceLosses } from './reduction.js'
 
@@ -18,7 +20,9 @@ export function reduceRows(
   { ignoreIndex, reduction = 'mean' }: { readonly ignoreIndex: number; readonly reduction?: Reduction | undefined },
 ): Loose {
   if (reduction !== 'mean') return reduceLosses(op, losses, { reduction })
-  return reduceLosses(op, losses, { weights: cast(notEqual(labels, ignoreIndex), 'float32') as Loose })
+  // The others' losses are 0 already.
+  const counted: Loose = sum(cast(notEqual(labels, ignoreIndex), 'float32') as Loose)
+  return divide(sum(losses) as Loose, maximum(counted, 1)) as Loose
 }
 
 /**

@@ -23,7 +23,7 @@ function powerOfTwo(x: number): number {
   const whole = Math.floor(x)
   const t = (x - whole) * Math.LN2
   let series = 1
-  for (let n = 17; n > 0; n--) series = 1 + (series * t) / n
+  for (let n = 14; n > 0; n--) series = 1 + (series * t) / n
   return series * 2 ** whole
 }
 

@@ -9,8 +9,8 @@
 //
 // with dloss 0 where ignored. No more than a tile of z or dz is ever in memory. Forward keeps the maximum and the sum
 // of exponentials of a row over chunks of classes that depend on C alone, and adds chunks in order. Backward makes one
-// tile of dz at a time and adds its two products where they belong, tiles in order, so that no bit depends on the
-// number of threads.
+// tile of dz at a time and adds its two products where they belong, tiles in order. No bit depends on the number of
+// threads.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/linear_cross_entropy.cc"
 #include "hwy/foreach_target.h"
@@ -79,13 +79,14 @@ struct Sizes {
 Sizes SizesOf(const Shape& x, const Shape& weight) { return {x.Product(0, x.rank - 1), x.Last(), weight[0]}; }
 
 constexpr int64_t kMostChunks = 32;
+constexpr int64_t kLeastChunk = 4096;
 constexpr int64_t kTileClasses = 256;
 constexpr int64_t kMostTileRows = 192;
 
 // Classes of a chunk: whole tiles, and few chunks however many classes there are.
 int64_t ChunkOf(int64_t classes) {
   const int64_t share = (classes + kMostChunks - 1) / kMostChunks;
-  return std::max<int64_t>(4096, (share + kTileClasses - 1) / kTileClasses * kTileClasses);
+  return std::max(kLeastChunk, (share + kTileClasses - 1) / kTileClasses * kTileClasses);
 }
 int64_t ChunksOf(int64_t classes) { return (classes + ChunkOf(classes) - 1) / ChunkOf(classes); }
 
@@ -96,11 +97,14 @@ struct Part {
   float most;
 };
 
-// Tile of dz in the backward pass: half a MiB, which its two products read from L2.
-constexpr int64_t kBlockRows = 256;
+// A tile of dz in the backward pass: a MiB per thread, which its two products read from L2. Both sizes are those of a
+// block of the product's depth, so that sums are added in the same order however many threads share a tile.
+constexpr int64_t kBlockRows = 512;
 constexpr int64_t kBlockClasses = 512;
 // Not a power of two, or rows of the tile would compete for the same sets of the cache.
 constexpr int64_t kBlockStep = kBlockClasses + 16;
+// Threads beyond these share the rows of so many.
+constexpr int64_t kMostSharers = 8;
 
 // Fewer multiplications than this are over before another thread has woken up.
 constexpr double kSerialProducts = 1 << 17;
@@ -167,11 +171,10 @@ class LinearCrossEntropy final : public Kernel {
       : ignored_(context.attributes.Int("ignoreIndex")),
         smoothing_(context.attributes.Float("labelSmoothing")) {
     const Sizes most = SizesOf(context.inputs[0].shape, context.inputs[1].shape);
-    // Fewer classes may need more parts than all of them: chunks shrink in steps.
-    const int64_t chunks = most.classes > 0 ? kMostChunks : 0;
+    // No smaller number of classes has more chunks.
+    const int64_t chunks = std::min(kMostChunks, 1 + most.classes / kLeastChunk);
     parts_offset_ = Bytes(context.threads, sizeof(float) * kThreadFloats);
-    chosen_offset_ =
-        parts_offset_ + Bytes(most.rows, sizeof(Part) * std::min(chunks, 1 + most.classes / 4096));
+    chosen_offset_ = parts_offset_ + Bytes(most.rows, sizeof(Part) * static_cast<size_t>(chunks));
     context.scratch_bytes = chosen_offset_ + Bytes(most.rows, sizeof(float));
   }
 
@@ -248,14 +251,16 @@ void LogitGradient(float* z, int64_t count, float log_sum_exp, float scale, floa
   });
 }
 
+static_assert(kBlockRows == gemm::kDepth && kBlockClasses == gemm::kDepth);
+
 class LinearCrossEntropyBackward final : public Kernel {
  public:
   explicit LinearCrossEntropyBackward(PrepareContext& context)
       : ignored_(context.attributes.Int("ignoreIndex")),
         smoothing_(context.attributes.Float("labelSmoothing")) {
+    const Shape& dx = context.outputs[0].shape;
     pack_offset_ =
-        Bytes(std::min(context.outputs[0].shape.Product(0, context.outputs[0].shape.rank - 1), kBlockRows),
-              sizeof(float) * kBlockStep);
+        Bytes(std::min(dx.Product(0, dx.rank - 1), TileRowsOf(context.threads)), sizeof(float) * kBlockStep);
     context.scratch_bytes = pack_offset_ + Bytes(context.threads, sizeof(float) * gemm::kPackFloats);
   }
 
@@ -276,45 +281,32 @@ class LinearCrossEntropyBackward final : public Kernel {
     const auto pack_of = [&](int thread) {
       return reinterpret_cast<float*>(context.scratch + pack_offset_) + thread * gemm::kPackFloats;
     };
-    const int parts = context.team.size();
+    const int64_t most_tall = TileRowsOf(context.team.size());
     for (int64_t first = 0; first < classes; first += kBlockClasses) {
       const int64_t wide = std::min(kBlockClasses, classes - first);
-      for (int64_t row = 0; row < rows; row += kBlockRows) {
-        const int64_t tall = std::min(kBlockRows, rows - row);
+      for (int64_t row = 0; row < rows; row += most_tall) {
+        const int64_t tall = std::min(most_tall, rows - row);
         const double products = static_cast<double>(tall * wide) * static_cast<double>(channels + 8);
-        const int64_t split = products < kSerialProducts ? 1 : parts;
-        const auto part = [&](int64_t count, int64_t index) {
+        const int64_t shares = products < kSerialProducts ? 1 : context.team.size();
+        const auto share_of = [=](int64_t count, int64_t index) {
           const int64_t steps = (count + gemm::kTileRows - 1) / gemm::kTileRows;
-          return std::min(count, steps * index / split * gemm::kTileRows);
+          return std::min(count, steps * index / shares * gemm::kTileRows);
         };
-        context.team.ParallelFor(split, 1, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
-          const int64_t from_row = part(tall, begin), to_row = part(tall, end);
-          FillGradient(context, from, row + from_row, to_row - from_row, first, wide,
-                       dz + from_row * kBlockStep, pack_of(thread));
+        context.team.ParallelFor(shares, 1, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
+          const int64_t low = share_of(tall, begin), high = share_of(tall, end);
+          FillGradient(context, from, row + low, high - low, first, wide, dz + low * kBlockStep,
+                       pack_of(thread));
         });
-        // Shares of dx come first, then those of dweight.
-        context.team.ParallelFor(
-            2 * split, split == 1 ? 2 : 1, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
-              for (int64_t share = begin; share < end; ++share) {
-                if (share < split) {
-                  const int64_t low = part(tall, share), high = part(tall, share + 1);
-                  if (low < high && channels > 0)
-                    gemm::Multiply(
-                        {dz + low * kBlockStep, kBlockStep, 1}, {from.weight + first * channels, channels, 1},
-                        nullptr, wide, dx + (row + low) * channels, channels, {0, high - low, 0, channels},
-                        pack_of(thread), [](float*, int64_t, int64_t) {}, first > 0);
-                  continue;
-                }
-                const int64_t low = part(wide, share - split), high = part(wide, share - split + 1);
-                if (low == high) continue;
-                if (channels > 0)
-                  gemm::Multiply(
-                      {dz + low, 1, kBlockStep}, {from.x + row * channels, channels, 1}, nullptr, tall,
-                      dweight + (first + low) * channels, channels, {0, high - low, 0, channels},
-                      pack_of(thread), [](float*, int64_t, int64_t) {}, row > 0);
-                if (dbias) AddColumns(dz + low, tall, high - low, row > 0, dbias + first + low);
-              }
-            });
+        // Its rows of dx, of which a thread has dz at hand, and its rows of dweight.
+        context.team.ParallelFor(shares, 1, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
+          const int64_t low = share_of(tall, begin), high = share_of(tall, end);
+          AddProduct({dz + low * kBlockStep, kBlockStep, 1}, high - low, from.weight + first * channels, wide,
+                     channels, first > 0, dx + (row + low) * channels, pack_of(thread));
+          const int64_t left = share_of(wide, begin), right = share_of(wide, end);
+          AddProduct({dz + left, 1, kBlockStep}, right - left, from.x + row * channels, tall, channels,
+                     row > 0, dweight + (first + left) * channels, pack_of(thread));
+          if (dbias) AddColumns(dz + left, tall, right - left, row > 0, dbias + first + left);
+        });
       }
     }
   }
@@ -339,6 +331,17 @@ class LinearCrossEntropyBackward final : public Kernel {
       if (counts && label >= first && label < first + wide)
         z[label - first] -= static_cast<float>(up * (1 - smoothing_));
     }
+  }
+
+  static int64_t TileRowsOf(int64_t threads) { return kBlockRows * std::min(threads, kMostSharers); }
+
+  // c[count, channels] = a b, or c + a b, over a depth.
+  static void AddProduct(const gemm::Operand& a, int64_t count, const float* b, int64_t depth,
+                         int64_t channels, bool adds, float* c, float* pack) {
+    if (count == 0 || channels == 0) return;
+    gemm::Multiply(
+        a, {b, channels, 1}, nullptr, depth, c, channels, {0, count, 0, channels}, pack,
+        [](float*, int64_t, int64_t) {}, adds);
   }
 
   static void AddColumns(const float* dz, int64_t tall, int64_t wide, bool adds, float* dbias) {

@@ -37,7 +37,7 @@ double PowerOfTwo(double x) {
   const double whole = std::floor(x), rest = x - whole;
   const double t = rest * kLn2;
   double series = 1;
-  for (int n = 17; n > 0; --n) {
+  for (int n = 14; n > 0; --n) {
     const double term = series * t / n;
     series = 1 + term;
   }

@@ -81,6 +81,7 @@ namespace {
 void SelectRow(const float* x, int64_t count, int64_t k, uint64_t* words, int64_t room, float* values,
                int32_t* indices) {
   const FloatTag d;
+  const hn::RebindToSigned<FloatTag> di;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t found = 0;
   // With fewer than k numbers seen, everything passes.
@@ -94,16 +95,21 @@ void SelectRow(const float* x, int64_t count, int64_t k, uint64_t* words, int64_
     bound = x[IndexOf(words[k - 1])];
     bounded = !std::isnan(bound);
   };
-  for (int64_t i = 0; i < count;) {
-    if (bounded) {
-      const FloatVector bounds = hn::Set(d, bound);
-      while (i + lanes <= count && hn::AllFalse(d, hn::Gt(hn::LoadU(d, x + i), bounds))) i += lanes;
-    }
-    // A later equal never ranks before an earlier one.
-    for (const int64_t end = std::min(count, i + lanes); i < end; ++i)
-      if (!bounded || x[i] > bound) gather(i);
+  int64_t i = 0;
+  while (i < count && !bounded) gather(i++);
+  // A later equal never ranks before an earlier one. What passes an old bound is dropped at the next one.
+  int32_t passed[hn::MaxLanes(FloatTag())];
+  for (; i + lanes <= count; i += lanes) {
+    const auto above = hn::Gt(hn::LoadU(d, x + i), hn::Set(d, bound));
+    if (HWY_LIKELY(hn::AllFalse(d, above))) continue;
+    const auto places = hn::Iota(di, static_cast<int32_t>(i));
+    const size_t passing = hn::CompressStore(places, hn::RebindMask(di, above), di, passed);
+    for (size_t j = 0; j < passing; ++j) gather(passed[j]);
   }
-  std::partial_sort(words, words + k, words + found, std::greater<>());
+  for (; i < count; ++i)
+    if (x[i] > bound) gather(i);
+  if (found > k) std::nth_element(words, words + (k - 1), words + found, std::greater<>());
+  std::sort(words, words + k, std::greater<>());
   for (int64_t rank = 0; rank < k; ++rank) {
     const int64_t index = IndexOf(words[rank]);
     values[rank] = x[index];

@@ -283,6 +283,21 @@ describe.each(Object.entries(losses))('%s', (_, [loss, closed]) => {
 })
 
 describe('losses', () => {
+  it.each([
+    ['linearCrossEntropyLoss', linearCrossEntropyLoss(logits, weight, labels), 'labels'],
+    ['sampledSoftmax', sampledSoftmax(logits, weight, labels, shared), 'labels'],
+    ['sampledSoftmax', sampledSoftmax(logits, weight, labels, shared), 'shared'],
+  ] as const)('%s fails on an id outside its table', async (_, loss, bad) => {
+    const runner = new GraphRunner({ loss })
+    const feeds = feedsOf(3)
+    const ids = feeds[bad] as ReferenceArray
+    const wrong = { ...feeds, [bad]: { ...ids, data: ids.data.map((id, index) => (index === 2 ? CLASSES : id)) } }
+    const given = Object.fromEntries(
+      runner.inputs.map(({ name }) => [name, toTyped((wrong as typeof feeds)[name] as ReferenceArray)]),
+    )
+    await expect(runner.run({ feeds: given })).rejects.toThrow(/in \[0, 11\).* but got 11/)
+  })
+
   it('without reduction are one per element', () => {
     expect(crossEntropy(logits, rowLabels, { reduction: 'none' }).shape).toEqual([SYMBOL])
     expect(binaryCrossEntropy(logits, targets, { reduction: 'none' }).shape).toEqual([SYMBOL, WIDTH])
