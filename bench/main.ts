@@ -5,13 +5,24 @@
 import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
+import { attentionBench } from './attention.js'
+import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
+import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
-const benches = { data: dataBench, matmul: matmulBench, memoryBound: memoryBoundBench, trainingStep: trainingStepBench }
+const benches = {
+  attention: attentionBench,
+  crossEntropy: crossEntropyBench,
+  data: dataBench,
+  gram: gramBench,
+  matmul: matmulBench,
+  memoryBound: memoryBoundBench,
+  trainingStep: trainingStepBench,
+}
 
 const [only] = process.argv.slice(2)
 if (only !== undefined && !(only in benches)) {

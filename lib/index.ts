@@ -20,23 +20,23 @@ export {
   Compiled,
   type CompileOptions,
   compile,
-  createParameters,
-  createState,
+  type GroupOptions,
   type Handles,
   type LeasedBatch,
-  parametersFor,
+  type ParameterChoice,
   type Results,
   type StepOptions,
-  stateFor,
   type UpdateOptions,
 } from './graph/compile.js'
 export { defineOp, type OpCase, type OpDefinition, type ReferenceArray, refuse } from './graph/defineOp.js'
 export { explain } from './graph/explain.js'
 export { constant, input, scalar, scalarInput } from './graph/leaf.js'
 export {
+  fanInUniform,
   filled,
   type Initializer,
   isTraining,
+  kaimingUniform,
   namedVariables,
   normal,
   ones,
@@ -50,8 +50,10 @@ export {
 } from './graph/module.js'
 export type { Tensor } from './graph/node.js'
 export { GraphRunner } from './graph/runner.js'
+export { createParameters, createState, initializeParameters, parametersFor, stateFor } from './graph/stores.js'
 export type { Optimizer } from './graph/update.js'
 export * from './losses/index.js'
+export * as metrics from './metrics/index.js'
 export * from './nn/index.js'
 export * from './ops/index.js'
 export * from './optim/index.js'

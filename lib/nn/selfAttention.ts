@@ -1,21 +1,22 @@
 import type { Dim } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import { constant } from '../graph/leaf.js'
+import { isTraining } from '../graph/module.js'
 import type { Tensor } from '../graph/node.js'
 import {
-  batchMatmul,
+  attention,
   broadcast,
-  logicalAnd,
+  cast,
+  concat,
+  full,
+  max,
   merge,
-  multiply,
   notEqual,
   select,
-  softmax,
   split,
-  transpose,
+  subtract,
 } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
-import { Dropout } from './dropout.js'
 import { Linear } from './linear.js'
 
 export interface SelfAttentionOptions<Channels extends number> {
@@ -25,64 +26,95 @@ export interface SelfAttentionOptions<Channels extends number> {
   readonly dropout?: number
 }
 
-/** What a masked score becomes; finite, so that a row that may see nothing is uniform rather than NaN. */
-const MASKED = -10_000
+/** Who sees whom, and who asks. */
+export interface AttentionView<B extends Dim, Channels extends number, Q extends Dim = Dim> {
+  /** Positions [start, end) of each row that hold something; the others are never seen. */
+  readonly range?: Tensor<readonly [B, 2], 'int32'>
+  /** A position sees itself and earlier ones. Fewer queries than positions are the last ones. */
+  readonly causal?: boolean
+  /** Added to the scores: [heads, queries, time], or [batch, heads, queries, time]. */
+  readonly bias?: Tensor<readonly [Dim, Dim, Dim] | readonly [B, Dim, Dim, Dim], 'float32'>
+  /** What asks, if not `x` itself: the last position alone, say, where only its answer is wanted. */
+  readonly queries?: Tensor<readonly [B, Q, Channels], 'float32'>
+}
 
-/** Multi-head scaled dot-product self-attention (Vaswani et al. 2017, section 3.2). */
+/** Refuses a number of heads that does not divide the channels. */
+export function requireHeads(op: string, channels: number, heads: number): void {
+  if (Number.isInteger(heads) && heads > 0 && channels % heads === 0) return
+  throw new KairosError('KAIROS_ARGUMENT', {
+    op,
+    argument: 'heads',
+    expected: `a divisor of ${channels} channels`,
+    got: `${heads}`,
+  })
+}
+
+/**
+ * Multi-head scaled dot-product self-attention, each head over its share of the channels.
+ *
+ * Throws KAIROS_ARGUMENT when `heads` does not divide `channels`.
+ * Source: Vaswani et al., "Attention is all you need", 2017, section 3.2.2.
+ */
 export class SelfAttention<Channels extends number> {
   readonly query: Linear<Channels, Channels>
   readonly key: Linear<Channels, Channels>
   readonly value: Linear<Channels, Channels>
   readonly output: Linear<Channels, Channels>
-  private readonly channels: Channels
   private readonly heads: number
-  private readonly drop: Dropout
+  private readonly width: number
+  private readonly rate: number
 
   constructor({ channels, heads, dropout = 0 }: SelfAttentionOptions<Channels>) {
-    if (channels % heads !== 0) {
-      throw new KairosError('KAIROS_ARGUMENT', {
-        op: 'SelfAttention',
-        argument: 'heads',
-        expected: `a divisor of ${channels} channels`,
-        got: `${heads}`,
-      })
-    }
+    requireHeads('SelfAttention', channels, heads)
     this.query = new Linear(channels, channels)
     this.key = new Linear(channels, channels)
     this.value = new Linear(channels, channels)
     this.output = new Linear(channels, channels)
-    this.channels = channels
     this.heads = heads
-    this.drop = new Dropout(dropout)
+    this.width = channels / heads
+    this.rate = dropout
   }
 
-  /** x[batch, time, channels], visible[batch, time, time] -> [batch, time, channels]. */
-  forward<B extends Dim, T extends Dim>(
+  /**
+   * x[batch, time, channels] -> [batch, queries, channels], where queries are those of `x` unless others are given. A
+   * position that sees nothing gets the output's bias.
+   *
+   * Throws KAIROS_SHAPE when shapes do not fit. A run fails with KAIROS_ID_RANGE on a range outside [0, time].
+   */
+  forward<B extends Dim, T extends Dim, Q extends Dim = T>(
     x: Tensor<readonly [B, T, Channels], 'float32'>,
-    visible: Tensor<readonly [NoInfer<B>, NoInfer<T>, NoInfer<T>], 'bool'>,
-  ): Tensor<readonly [B, T, Channels], 'float32'> {
-    const width = this.channels / this.heads
-    const headsOf = (projected: Loose): Loose =>
-      transpose(split(projected, -1, [this.heads, width]) as Loose, [0, 2, 1, 3])
-    const [q, k, v] = [this.query, this.key, this.value].map((projection) => headsOf(projection.forward(x) as Loose))
-    const scores = multiply(
-      batchMatmul(q as Loose, k as Loose, { transposeB: true }) as Loose,
-      1 / Math.sqrt(width),
-    ) as Loose
-    const masked = select(broadcast(visible as Loose, 1, [this.heads]) as Loose, scores, MASKED) as Loose
-    const weights = this.drop.forward(softmax(masked) as Loose) as Loose
-    const mixed = transpose(batchMatmul(weights, v as Loose) as Loose, [0, 2, 1, 3])
+    { range, causal = false, bias, queries }: AttentionView<NoInfer<B>, NoInfer<Channels>, Q> = {},
+  ): Tensor<readonly [B, Q, Channels], 'float32'> {
+    const headsOf = (projected: Tensor): Loose => split(projected as Loose, -1, [this.heads, this.width]) as Loose
+    const mixed = attention(
+      headsOf(this.query.forward((queries ?? x) as Loose)),
+      headsOf(this.key.forward(x)),
+      headsOf(this.value.forward(x)),
+      {
+        causal,
+        ...(range ? { range: range as Loose } : {}),
+        ...(bias ? { bias: bias as Loose } : {}),
+        ...(isTraining() ? { dropout: { rate: this.rate } } : {}),
+      },
+    )
     return this.output.forward(merge(mixed as Loose, 2, 2) as Loose) as Loose
   }
 }
 
-/** Who sees whom in a padded history: earlier positions and itself, padding (id 0) never. ids[batch, time]. */
-export function causalVisibility<B extends Dim, T extends number>(
-  ids: Tensor<readonly [B, T], 'int32'>,
-): Tensor<readonly [B, T, T], 'bool'> {
-  const [batch, time] = ids.shape
-  const triangle = Uint8Array.from({ length: time * time }, (_, i) => (i % time <= Math.floor(i / time) ? 1 : 0))
-  const earlier = broadcast(constant(triangle, [time, time]) as Loose, 0, [batch])
-  const present = broadcast(notEqual(ids, 0) as Loose, 1, [time])
-  return logicalAnd(earlier as Loose, present as Loose) as Loose
+/**
+ * Where left-padded histories begin and end: [start, time) per row, start being the number of leading `padding` ids.
+ * A row of padding alone is empty. history[batch, time] -> [batch, 2], what `range` of attention takes.
+ */
+export function historyRange<B extends Dim, T extends number>(
+  history: Tensor<readonly [B, T], 'int32'>,
+  padding = 0,
+): Tensor<readonly [B, 2], 'int32'> {
+  const [batch, time] = history.shape
+  // The first id that is no padding is the one with most ids from it on.
+  const left = Float32Array.from({ length: time }, (_, position) => time - position)
+  const ranks = broadcast(constant(left, [time]) as Loose, 0, [batch]) as Loose
+  const longest = max(select(notEqual(history, padding) as Loose, ranks, 0) as Loose, 1)
+  const end = full([batch, 1], time, 'int32')
+  const start = subtract(end as Loose, split(cast(longest, 'int32') as Loose, 0, [batch, 1]) as Loose)
+  return concat([start as Loose, end as Loose], 1 as never) as Loose
 }

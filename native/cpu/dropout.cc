@@ -13,8 +13,8 @@
 #include "cpu/check.h"
 #include "cpu/closure.h"
 #include "cpu/families.h"
+#include "cpu/philox-inl.h"
 #include "cpu/variants.h"
-#include "runtime/philox.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
@@ -24,41 +24,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int64_t kTile = 512;  // elements; a multiple of four times any vector's lanes
 constexpr int64_t kGrain = 16;  // tiles
-
-// The words of blocks [block, block + kTile / 4), in order. The widest targets hold one block per 64-bit
-// lane: a counter word lies in a lane's low half, where MulEven reads it and ignores what drifts into the
-// high half.
-template <class D>
-void Draw(D d, PhiloxKey first_key, uint32_t step, uint64_t block, uint32_t* words) {
-  if constexpr (HWY_TARGET == HWY_SCALAR) {
-    for (int64_t i = 0; i < kTile; i += 4, ++block) {
-      const auto four =
-          Philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), step, 0}, first_key);
-      std::copy_n(four.data(), 4, words + i);
-    }
-  } else {
-    const hn::Repartition<uint32_t, D> d32;
-    const auto multiply = [d32](auto word, uint32_t by)
-                              HWY_ATTR { return hn::MulEven(hn::BitCast(d32, word), hn::Set(d32, by)); };
-    const auto low = hn::Set(d, uint64_t{0xFFFFFFFF});
-    const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-    for (int64_t i = 0; i < kTile; i += 4 * lanes, block += lanes) {
-      const auto blocks = hn::Add(hn::Set(d, block), hn::Iota(d, 0));
-      auto c0 = blocks, c1 = hn::ShiftRight<32>(blocks), c2 = hn::Set(d, uint64_t{step}), c3 = hn::Zero(d);
-      PhiloxKey key = first_key;
-      for (int round = 0; round < kPhiloxRounds; ++round, key = key.Next()) {
-        const auto a = multiply(c0, kPhiloxMultipliers[0]), b = multiply(c2, kPhiloxMultipliers[1]);
-        c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(b), c1), hn::Set(d, uint64_t{key.low}));
-        c1 = b;
-        c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(a), c3), hn::Set(d, uint64_t{key.high}));
-        c3 = a;
-      }
-      const auto front = hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1));
-      const auto back = hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3));
-      hn::StoreInterleaved2(front, back, d, reinterpret_cast<uint64_t*>(words + i));
-    }
-  }
-}
 
 void Apply(const float* x, const uint32_t* words, uint32_t threshold, float scale, int64_t count, float* y) {
   const hn::ScalableTag<float> d;
@@ -110,7 +75,7 @@ std::unique_ptr<Kernel> Prepare(PrepareContext& prepare) {
       for (int64_t tile = first; tile < last; ++tile) {
         const int64_t begin = tile * kTile, live = std::min(kTile, count - begin);
         if (threshold > 0) {
-          Draw(hn::ScalableTag<uint64_t>(), key, step, static_cast<uint64_t>(begin / 4), words);
+          DrawWords(key, step, static_cast<uint64_t>(begin / 4), kTile, words);
           Apply(x + begin, words, threshold, scale, live, y + begin);
         } else if (x != y) {
           std::memcpy(y + begin, x + begin, live * sizeof(float));

@@ -8,17 +8,25 @@
 namespace kairos {
 
 #define KAIROS_FAMILIES(F) \
+  F(Attention)             \
   F(CrossEntropy)          \
   F(Dropout)               \
   F(Elementwise)           \
   F(Embedding)             \
   F(Frequency)             \
+  F(Gram)                  \
   F(LayerNorm)             \
+  F(LinearCrossEntropy)    \
   F(Matmul)                \
   F(Movement)              \
   F(Ranking)               \
   F(Reduction)             \
-  F(Softmax)
+  F(RmsNorm)               \
+  F(Sampling)              \
+  F(Softmax)               \
+  F(Sparse)                \
+  F(TargetAttention)       \
+  F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);
 KAIROS_FAMILIES(KAIROS_DECLARE)

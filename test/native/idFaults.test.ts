@@ -7,6 +7,20 @@ import { encodeFile, type FileAttribute, type FileBuffer, INPUT, TEMPORARY } fro
 type Spec = readonly [dtype: number, sizes: readonly number[]]
 const [FLOAT, INT] = [0, 1]
 
+const smoothed: FileAttribute[] = [
+  { name: 'ignoreIndex', type: 1, value: -100 },
+  { name: 'labelSmoothing', type: 2, value: 0 },
+]
+
+const attentionAttributes: FileAttribute[] = [
+  { name: 'scale', type: 2, value: 1 },
+  { name: 'causal', type: 0, value: 0 },
+  { name: 'range', type: 0, value: 1 },
+  { name: 'bias', type: 0, value: 0 },
+  { name: 'rate', type: 2, value: 0 },
+  { name: 'salt', type: 1, value: 0 },
+]
+
 /** Every kernel that takes ids, over tables of three rows. */
 const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribute[]][] = [
   [
@@ -27,6 +41,99 @@ const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribu
     ],
     [[FLOAT, [3, 2]]],
     [],
+  ],
+  [
+    'linearCrossEntropy',
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+      [INT, [2]],
+    ],
+    [
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+    ],
+    smoothed,
+  ],
+  [
+    'linearCrossEntropyBackward',
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+      [INT, [2]],
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+    ],
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+    ],
+    smoothed,
+  ],
+  [
+    'attention',
+    [
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+      [INT, [2, 2]],
+    ],
+    [
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 1, 3]],
+    ],
+    attentionAttributes,
+  ],
+  [
+    'attentionBackward',
+    [
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 1, 3]],
+      [FLOAT, [2, 3, 1, 4]],
+      [INT, [2, 2]],
+    ],
+    [
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+      [FLOAT, [2, 3, 1, 4]],
+    ],
+    [...attentionAttributes, { name: 'dlogSumExp', type: 0, value: 0 }],
+  ],
+  [
+    'targetAttention',
+    [
+      [FLOAT, [2, 1, 3, 4]],
+      [FLOAT, [3, 3, 4]],
+      [FLOAT, [3, 3, 4]],
+      [INT, [3]],
+    ],
+    [
+      [FLOAT, [2, 1, 3, 4]],
+      [FLOAT, [2, 3, 1]],
+    ],
+    [{ name: 'scale', type: 2, value: 1 }],
+  ],
+  [
+    'targetAttentionBackward',
+    [
+      [FLOAT, [2, 1, 3, 4]],
+      [FLOAT, [3, 3, 4]],
+      [FLOAT, [3, 3, 4]],
+      [INT, [3]],
+      [FLOAT, [2, 1, 3, 4]],
+      [FLOAT, [2, 3, 1]],
+      [FLOAT, [2, 1, 3, 4]],
+    ],
+    [
+      [FLOAT, [2, 1, 3, 4]],
+      [FLOAT, [3, 3, 4]],
+      [FLOAT, [3, 3, 4]],
+    ],
+    [{ name: 'scale', type: 2, value: 1 }],
   ],
   [
     'softmaxCrossEntropy',
@@ -61,6 +168,15 @@ const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribu
     [[INT, [2]]],
     [],
   ],
+  [
+    'topKBackward',
+    [
+      [INT, [2, 1]],
+      [FLOAT, [2, 1]],
+    ],
+    [[FLOAT, [2, 3]]],
+    [],
+  ],
 ]
 
 function fileOf(
@@ -78,7 +194,7 @@ function fileOf(
   })
   return encodeFile({
     magic: 'KAIROSPG',
-    version: 1,
+    version: 2,
     symbols: [],
     dims: sizes.map((size) => [{ coefficient: size, factors: [] }]),
     storageCount: buffers.length,
@@ -96,6 +212,7 @@ function fileOf(
     commitStart: 1,
     outputs: outputs.map((_, i) => ({ name: `o${i}`, buffer: inputs.length + i })),
     checks: [],
+    computed: [],
     trailing: [],
   })
 }

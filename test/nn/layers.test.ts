@@ -3,16 +3,20 @@ import { describe, expect, it } from 'vitest'
 import { interpret } from '../../lib/graph/interpret.js'
 import { namedVariables, parameterCount } from '../../lib/graph/module.js'
 import {
-  causalVisibility,
   constant,
   createParameters,
   FeedForward,
   FrequencyLayer,
+  historyRange,
   LayerNorm,
   Linear,
+  linear,
+  merge,
+  RMSNorm,
   SelfAttention,
+  slice,
 } from '../../lib/index.js'
-import { frequency } from '../../lib/systems/frequency/index.js'
+import { FrequencyModel, frequency } from '../../lib/systems/frequency/index.js'
 
 const sequence = (...shape: [number, number, number]) =>
   constant(
@@ -33,6 +37,14 @@ describe('layers', () => {
     const row = (i: number) => [1, 2, 3].reduce((sum, x, j) => sum + x * (weight[3 * i + j] as number), 0)
     expect(y[0]).toBeCloseTo(row(0) + 1, 6)
     expect(y[1]).toBeCloseTo(row(1) - 1, 6)
+  })
+
+  it('RMSNorm divides by the root of the mean square', async () => {
+    const model = { norm: new RMSNorm(3, 0) }
+    const parameters = createParameters(model, 1)
+    await parameters.write({ 'norm.weight': Float32Array.of(1, 2, -1) })
+    const y = await model.norm.forward(constant(Float32Array.of(1, 2, 2), [1, 3])).data({ parameters })
+    for (const [i, expected] of [1, 4, -2].entries()) expect(y[i]).toBeCloseTo(expected / Math.sqrt(3), 6)
   })
 
   it('FrequencyLayer is low + beta^2 high', async () => {
@@ -65,12 +77,32 @@ describe('layers', () => {
     }
   })
 
+  it('FrequencyLayer gives its last position without a transform', async () => {
+    for (const [time, cutoff] of [
+      [10, 3],
+      [7, 4],
+      [8, 5],
+    ] as const) {
+      const channels: number = 3
+      const model = { layer: new FrequencyLayer({ time: time as number, channels, cutoff }) }
+      const parameters = createParameters(model, 2)
+      const x = sequence(2, time, channels)
+      const whole = await model.layer.forward(x).data({ parameters })
+      const last = await model.layer.last(x).data({ parameters })
+      for (let b = 0; b < 2; b++) {
+        for (let d = 0; d < channels; d++) {
+          expect(last[b * channels + d]).toBeCloseTo(whole[(b * time + time - 1) * channels + d] as number, 5)
+        }
+      }
+    }
+  })
+
   it('causal attention does not see later items or padding', async () => {
     const model = { attention: new SelfAttention({ channels: 4, heads: 2 }) }
     const parameters = createParameters(model, 3)
     const ids = constant(Int32Array.of(0, 5, 6, 7, 8), [1, 5])
     const forward = async (x: Float32Array) =>
-      model.attention.forward(constant(x, [1, 5, 4]) as never, causalVisibility(ids) as never).data({ parameters })
+      model.attention.forward(constant(x, [1, 5, 4]), { causal: true, range: historyRange(ids) }).data({ parameters })
     const x = dataOf(sequence(1, 5, 4)).slice()
     const before = await forward(x)
     const touched = x.slice()
@@ -109,6 +141,17 @@ describe('the frequency system', () => {
   it('has as many parameters as the published model', () => {
     // 3,646 items of 64 channels, 50 positions, two blocks of attention, filter and feed-forward.
     expect(parameterCount(frequency.build(3646, frequency.config.parse({})))).toBe(337_088)
+  })
+
+  it.each([0, 0.7])('scores what the last position of the full form scores, alpha %d', async (alpha) => {
+    const config = frequency.config.parse({ dimensions: 8, layers: 2, heads: 2, maxLength: 6, cutoff: 2, alpha })
+    const model = new FrequencyModel(20, config)
+    const parameters = createParameters(model, 4)
+    const history = constant(Int32Array.of(0, 0, 3, 7, 7, 1, 20, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 9), [3, 6])
+    const full = merge(slice(model.hidden(history), 1, 5, 1), 1, 2)
+    const expected = await linear(full, model.items.weight as never).data({ parameters })
+    const scores = await model.scores(history).data({ parameters })
+    scores.forEach((score, i) => expect(score).toBeCloseTo(expected[i] as number, 5))
   })
 
   it('scores on the device as the float64 interpreter does', async () => {

@@ -2,26 +2,14 @@
  * Next item from a history: self-attention and a low/high frequency filter side by side in each block, mixed by alpha.
  *
  * Shin, Choi, Wi, Park: An Attentive Inductive Bias for Sequential Recommendation beyond the Self-Attention
- * (BSARec), AAAI 2024. With `alpha` 0 the frequency branch is left out and plain self-attention remains (SASRec's
- * encoder with GELU).
+ * (BSARec), AAAI 2024. With `alpha` 0 the frequency branch is left out and plain self-attention remains.
  */
 import type { Dim } from '../../core/dim.js'
-import { normal, parameter } from '../../graph/module.js'
-import type { Tensor } from '../../graph/node.js'
-import {
-  causalVisibility,
-  Dropout,
-  Embedding,
-  FeedForward,
-  FrequencyLayer,
-  LayerNorm,
-  SelfAttention,
-} from '../../nn/index.js'
-import { add, broadcast, linear, merge, multiply, slice } from '../../ops/index.js'
+import { Dropout, FeedForward, FrequencyLayer, LayerNorm, SelfAttention } from '../../nn/index.js'
+import { add, multiply } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
+import { lastOf, NextItemModel, type Range, type Sequence, type SequenceBlock } from '../nextItem.js'
 import type { FrequencyConfig } from './config.js'
-
-type Sequence<B extends Dim> = Tensor<readonly [B, number, number], 'float32'>
 
 /** A branch with its residual: LayerNorm(x + dropout(branch(x))). */
 class Residual {
@@ -38,7 +26,7 @@ class Residual {
   }
 }
 
-class Block {
+class Block implements SequenceBlock {
   readonly attention: SelfAttention<number>
   readonly attentionResidual: Residual
   readonly frequency: FrequencyLayer<number, number> | null
@@ -57,49 +45,35 @@ class Block {
     this.alpha = alpha
   }
 
-  forward<B extends Dim>(x: Sequence<B>, visible: Tensor<readonly [B, number, number], 'bool'>): Sequence<B> {
-    const mixed = this.mix(
-      x,
-      this.attentionResidual.join(x, this.attention.forward(x as Loose, visible as Loose) as Loose),
-    )
-    return this.feedForwardResidual.join(mixed, this.feedForward.forward(mixed as Loose) as Loose)
+  everyPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
+    const attended = this.attention.forward(x, { range, causal: true })
+    return this.finish(x, attended, this.frequency?.forward(x))
   }
 
-  /** alpha * frequency branch + (1 - alpha) * attention branch */
-  private mix<B extends Dim>(x: Sequence<B>, attended: Sequence<B>): Sequence<B> {
-    if (!this.frequency || !this.frequencyResidual) return attended
-    const filtered = this.frequencyResidual.join(x, this.frequency.forward(x) as Loose)
-    return add(multiply(filtered, this.alpha), multiply(attended, 1 - this.alpha))
+  lastPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
+    const queries = lastOf(x)
+    const attended = this.attention.forward(x, { range, causal: true, queries })
+    return this.finish(queries, attended, this.frequency?.last(x))
+  }
+
+  /** alpha * frequency branch + (1 - alpha) * attention branch, then the feed-forward part. */
+  private finish<B extends Dim>(x: Sequence<B>, attended: Sequence<B>, filtered?: Sequence<B>): Sequence<B> {
+    const { alpha, frequencyResidual } = this
+    let mixed = this.attentionResidual.join(x, attended)
+    if (filtered && frequencyResidual) {
+      mixed = add(multiply(frequencyResidual.join(x, filtered), alpha), multiply(mixed, 1 - alpha))
+    }
+    return this.feedForwardResidual.join(mixed, this.feedForward.forward(mixed as Loose) as Loose)
   }
 }
 
-export class FrequencyModel {
-  readonly items: Embedding<number, number>
-  readonly positions: Tensor<readonly [number, number], 'float32'>
-  readonly norm: LayerNorm<number>
-  readonly blocks: readonly Block[]
-  private readonly drop: Dropout
-
+export class FrequencyModel extends NextItemModel<Block> {
   /** `itemCount` items with ids from 1; id 0 is padding. */
-  constructor(
-    readonly itemCount: number,
-    config: FrequencyConfig,
-  ) {
-    this.items = new Embedding(itemCount + 1, config.dimensions, 0)
-    this.positions = parameter([config.maxLength, config.dimensions], normal(0.02))
-    this.norm = new LayerNorm(config.dimensions)
-    this.drop = new Dropout(config.dropout)
-    this.blocks = Array.from({ length: config.layers }, () => new Block(config))
-  }
-
-  /** history[batch, time], left-padded with 0 -> a score per item id, padding included: [batch, items + 1]. */
-  scores<B extends Dim>(history: Tensor<readonly [B, number], 'int32'>): Tensor<readonly [B, number], 'float32'> {
-    const [batch, time] = history.shape
-    const embedded = add(this.items.forward(history) as Loose, broadcast(this.positions as Loose, 0, [batch]) as Loose)
-    const visible = causalVisibility(history)
-    let hidden = this.drop.forward(this.norm.forward(embedded as Loose) as Loose) as Sequence<B>
-    for (const block of this.blocks) hidden = block.forward(hidden, visible)
-    const last = merge(slice(hidden as Loose, 1, time - 1, 1) as Loose, 1, 2)
-    return linear(last as Loose, this.items.weight as Loose) as Loose
+  constructor(itemCount: number, config: FrequencyConfig) {
+    super(
+      itemCount,
+      config,
+      Array.from({ length: config.layers }, () => new Block(config)),
+    )
   }
 }
