@@ -3,7 +3,7 @@ import type { DuckDBVector } from '@duckdb/node-api'
 import { type Column, FIRST_VALUE_ID, NULL_ID, type Scale, UNKNOWN_ID } from '../columns.js'
 import { type Feature, vocabularyOf } from '../features.js'
 import { Growable } from '../growable.js'
-import { isNull, listsOf, scalarsOf } from './vectors.js'
+import { isNull, ListVector, scalarsOf } from './vectors.js'
 
 /** A value that a feature does not take; the reader adds file, row and the text that stands there. */
 export class Fault extends Error {
@@ -222,7 +222,7 @@ function sequenceDecoder(
 
   return {
     append(vector, begin, end) {
-      const lists = listsOf(vector)
+      const lists = new ListVector(vector)
       const { items, validity } = lists.child
       const ends = offsets.reserve(end - begin + 1)
       if (offsets.length === 0) ends[offsets.length++] = 0
@@ -287,12 +287,7 @@ function sequenceDecoder(
   }
 }
 
-function rowOf(
-  lists: { start(row: number): number; length(row: number): number },
-  begin: number,
-  end: number,
-  item: number,
-): number {
+function rowOf(lists: ListVector, begin: number, end: number, item: number): number {
   for (let row = begin; row < end; row++) {
     if (item >= lists.start(row) && item < lists.start(row) + lists.length(row)) return row
   }
@@ -303,7 +298,7 @@ function denseDecoder(width: number): Decoder {
   const numbers = new Growable(Float32Array)
   return {
     append(vector, begin, end) {
-      const lists = listsOf(vector)
+      const lists = new ListVector(vector)
       const { items, validity } = lists.child
       const out = numbers.reserve((end - begin) * width)
       let at = numbers.length
