@@ -99,8 +99,12 @@ export async function* answersOf(job: Job): AsyncGenerator<Exclude<Answer, { typ
     arrived.push(answer)
     wake?.()
   })
-  worker.once('error', (error) => {
-    failure = error
+  worker.once('error', (error: Error) => {
+    failure = new KairosError(
+      'KAIROS_INTERNAL',
+      { op: job.op, argument: 'reading thread', got: error.message },
+      { cause: error },
+    )
     wake?.()
   })
   worker.once('exit', () => {

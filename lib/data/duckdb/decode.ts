@@ -49,13 +49,9 @@ export function decoderOf(options: DecodeOptions): Decoder {
     case 'domain':
       return idDecoder(0, feature.values.length - 1, `one of ${feature.values.join(', ')}`, undefined)
     case 'groupId':
-      return idDecoder(
-        -(2 ** 31),
-        MAX_INT32,
-        'an int32',
-        undefined,
-        'Ids that are no int32 are text: groupId({ text: true })',
-      )
+      return feature.text
+        ? idDecoder(0, MAX_INT32, 'a value', undefined)
+        : idDecoder(-MAX_INT32 - 1, MAX_INT32, 'an int32', undefined, 'Other ids are text: groupId({ text: true })')
     case 'numeric':
       return numericDecoder(feature.nulls ?? 'zero', options.scale)
     case 'label':
@@ -129,7 +125,8 @@ function numericDecoder(nulls: 'zero' | 'indicator' | 'error', scale: Scale | un
           anyMissing = true
           continue
         }
-        out[at] = ((items[row] as number) - mean) / deviation
+        // Rounded first, as a data set that is encoded later has it.
+        out[at] = (Math.fround(items[row] as number) - mean) / deviation
         marks[at] = 0
         if (!Number.isFinite(out[at])) throw new Fault(row, 'a finite float32')
       }
