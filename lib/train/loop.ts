@@ -254,7 +254,9 @@ class Loop {
       await Promise.allSettled(this.inFlight.splice(0))
     }
     const seconds = (performance.now() - started - this.paused) / 1000
-    if (this.batch === this.batchCount && !this.ending()) await this.endEpoch((this.examples - before) / seconds)
+    if (this.ending()) return
+    if (this.batch < this.batchCount) throw tooFewBatches(this.batch, this.batchCount, this.epoch)
+    await this.endEpoch((this.examples - before) / seconds)
   }
 
   private async endEpoch(examplesPerSecond: number): Promise<void> {
@@ -441,6 +443,14 @@ class Loop {
     for (const observer of this.options.observers ?? []) await observer[event]?.(report as never)
   }
 }
+
+const tooFewBatches = (got: number, expected: number, epoch: number) =>
+  new KairosError('KAIROS_DATA', {
+    op: 'fitLoop',
+    argument: `source.batches(${epoch})`,
+    expected: `${expected} batches, its batchCount,`,
+    got: String(got),
+  })
 
 const refused = (folder: CheckpointFolder, expected: string, got: string, hint?: string) =>
   new KairosError('KAIROS_ARGUMENT', {

@@ -271,6 +271,13 @@ describe('a step that fails', () => {
   })
 })
 
+it('refuses a source that gives fewer batches than it says', async () => {
+  const source = { ...generatedSource(), batchCount: 9 }
+  await expect(runAll({ source })).rejects.toThrow(
+    /source\.batches\(1\) should be 9 batches, its batchCount, but got 7/,
+  )
+})
+
 describe('detectAnomaly', () => {
   const source = generatedSource()
   const rows = { x: schema.x, target: schema.target }
