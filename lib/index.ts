@@ -74,8 +74,8 @@ export {
   type LoopObserver,
   type LoopOptions,
   type LoopResult,
-  type Schedule,
 } from './train/loop.js'
+export { type LoopSchedule, reduceOnPlateau } from './train/loopSchedule.js'
 export { type ResultTable, writeReport } from './train/report.js'
 export { openRunFolder, type RunFolder } from './train/runFolder.js'
 export { RunLog, readLog } from './train/runLog.js'
