@@ -71,6 +71,8 @@ const damaged = (argument: string, got: string, hint?: string) =>
 
 /** A checkpoint whose manifest is sound. */
 export class Checkpoint {
+  private verified = false
+
   private constructor(
     readonly path: string,
     readonly manifest: Manifest,
@@ -91,8 +93,9 @@ export class Checkpoint {
     return new Checkpoint(path, manifest)
   }
 
-  /** Hashes every file. Throws KAIROS_DATA for the first that is not what was written. */
+  /** Hashes every file, once. Throws KAIROS_DATA for the first that is not what was written. */
   async verify(): Promise<void> {
+    if (this.verified) return
     for (const name of FILES) {
       const path = join(this.path, name)
       const { bytes, sha256 } = await factsOf(path)
@@ -100,6 +103,7 @@ export class Checkpoint {
       if (bytes !== files[name].bytes) throw damaged(path, `${bytes} bytes; the manifest says ${files[name].bytes}`)
       if (sha256 !== files[name].sha256) throw damaged(path, 'contents that are not those of its sha256: damaged')
     }
+    this.verified = true
   }
 
   /** Throws KAIROS_ARGUMENT that names the first setting which differs. */

@@ -42,6 +42,8 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
     print(describeSplit(options.data, split))
     const model = buildModel(options, sequences.maxItem)
     run = await openRun(options, executor)
+    if (options.output !== undefined && !run)
+      print(`${options.system} counts and is done: nothing goes to ${options.output}.`)
     const handles = await train(model, split, options, executor, print, run)
     const program = compileRanking(model, options.maxLength, executor)
     const ranks = await rankTargets(program, split, 'test', options.maxLength, handles)
@@ -76,6 +78,9 @@ export type ModelChoice = Pick<
   'system' | 'dimensions' | 'layers' | 'heads' | 'maxLength' | 'dropout' | 'alpha' | 'cutoff'
 >
 
+/** A long epoch is saved on the way. */
+const MINUTES_BETWEEN_CHECKPOINTS = 10
+
 /** Settings that decide what a run computes: a resume with others is refused. */
 function identityOf(options: TrainOptions, { sequences, evaluated }: LeaveOneOut): Json {
   const { data: _, epochs, patience, threads, output, resume, detectAnomaly, ...identity } = options
@@ -101,7 +106,12 @@ async function train(
   }
   print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters`)
   const { resume, detectAnomaly } = options
-  const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, split), resume }
+  const checkpoints = run && {
+    folder: run.checkpoints,
+    config: identityOf(options, split),
+    resume,
+    every: { epochs: 1, minutes: MINUTES_BETWEEN_CHECKPOINTS },
+  }
   const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
     fitWithProgress(model, split, { ...options, executor }, options.system, {
       signal,
