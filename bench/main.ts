@@ -7,6 +7,7 @@ import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
 import { attentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
+import { dataBench } from './data.js'
 import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
@@ -16,6 +17,7 @@ import { trainingStepBench } from './trainingStep.js'
 const benches = {
   attention: attentionBench,
   crossEntropy: crossEntropyBench,
+  data: dataBench,
   gram: gramBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,

@@ -6,6 +6,8 @@ type Numbers = Int32Array | Float32Array | Float64Array | Uint8Array
 export class Growable<A extends Numbers> {
   length = 0
   array: A
+  /** What the last one came to: blocks are alike. */
+  #hint = LEAST
 
   constructor(private readonly make: new (length: number) => A) {
     this.array = new make(0)
@@ -15,7 +17,7 @@ export class Growable<A extends Numbers> {
   reserve(count: number): A {
     const needed = this.length + count
     if (needed > this.array.length) {
-      const grown = new this.make(Math.max(needed, LEAST, 2 * this.array.length))
+      const grown = new this.make(Math.max(needed, this.#hint, 2 * this.array.length))
       grown.set(this.array.subarray(0, this.length) as never)
       this.array = grown
     }
@@ -25,6 +27,7 @@ export class Growable<A extends Numbers> {
   /** What was written, in an array of its own length; starts anew. */
   take(): A {
     const taken = this.length === this.array.length ? this.array : (this.array.slice(0, this.length) as A)
+    this.#hint = Math.max(LEAST, this.length)
     this.array = new this.make(0)
     this.length = 0
     return taken

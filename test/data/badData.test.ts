@@ -131,7 +131,18 @@ const cases: Case[] = [
     { clicks: label() },
     "FILE should be a column 'clicks' but got 2 others. There are a, b",
   ),
-  csv('a name twice', 'x,y,x\n1,2,3\n', x, "FILE, header should be different names but got 'x' twice"),
+  csv(
+    'a name twice',
+    'x,y,x\n1,2,3\n',
+    x,
+    "FILE, header should be different names, capitals aside but got 'x' and 'x'",
+  ),
+  csv(
+    'names that differ in capitals',
+    'x,X\n1,2\n',
+    x,
+    "FILE, header should be different names, capitals aside but got 'x' and 'X'",
+  ),
   csv('a column without a name', 'x,,z\n1,2,3\n', x, 'FILE, header, column 2 should be a name but got an empty text'),
   csv('other numbers of names', '1,2\n', x, 'FILE, line 1 should be 1 value but got 2. A name is given for each', {
     options: { names: ['x'] },
@@ -316,19 +327,19 @@ const cases: Case[] = [
     'a group that is text',
     'u\nanna\n',
     { u: groupId() },
-    "FILE, row 1, column 'u' should be an int32 but got 'anna'. Ids that are no int32 are text: groupId({ text: true })",
+    "FILE, row 1, column 'u' should be an int32 but got 'anna'. Other ids are text: groupId({ text: true })",
   ),
   csv(
     'a group beyond int32',
     'u\n2147483648\n',
     { u: groupId() },
-    "FILE, row 1, column 'u' should be an int32 but got '2147483648'. Ids that are no int32 are text: groupId({ text: true })",
+    "FILE, row 1, column 'u' should be an int32 but got '2147483648'. Other ids are text: groupId({ text: true })",
   ),
   csv(
     'a null group',
     'u,b\n,1\n',
     { u: groupId({ text: true }) },
-    "FILE, row 1, column 'u' should be an int32 but got null",
+    "FILE, row 1, column 'u' should be a value but got null",
   ),
   csv(
     'a date that does not parse',

@@ -181,6 +181,21 @@ describe('readDataset', () => {
     expect([...data.values('at')]).toEqual([1714521600123, 1714521600123])
   })
 
+  it('keeps the order of a large text, however many threads read it', async () => {
+    const lines = Array.from({ length: 300_000 }, (_, i) => `${i},word ${i % 1000}`)
+    const path = await files.write('order.csv.gz', gzipSync(`u,w\n${lines.join('\n')}\n`))
+    const plainPath = await files.write('order.csv', `u,w\n${lines.join('\n')}\n`)
+    const wanted = defineSchema({ u: groupId(), w: categorical() })
+    for (const one of [path, plainPath]) {
+      const data = await readDataset(one, wanted, { threads: 4 })
+      const words = data.encoding.vocabularies.w as readonly string[]
+      const wrong = data.values('u').findIndex((u, i) => {
+        return u !== i || words[(data.columns.w?.values[i] as number) - 3] !== `word ${i % 1000}`
+      })
+      expect(wrong).toBe(-1)
+    }
+  })
+
   it('reads 200 000 rows right', async () => {
     const path = await files.parquet(
       'many.parquet',

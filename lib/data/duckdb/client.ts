@@ -8,15 +8,35 @@ import type { Answer, Job, Request } from './protocol.js'
 /** Milliseconds that a thread without a job waits for one: starting another takes about 100. */
 const PATIENCE = 2000
 
+interface Thread {
+  readonly worker: Worker
+  /** One while a job runs, whose end the thread notifies. */
+  readonly busy: Int32Array
+}
+
 /** The last thread that finished, and when it gives up. */
-let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | undefined
+let idle: { readonly thread: Thread; readonly timer: NodeJS.Timeout } | undefined
+
+const active = new Set<Thread>()
+/** Milliseconds that an exiting process gives its threads to leave DuckDB. */
+const FAREWELL = 10_000
+
+/**
+ * Node cuts off the threads of a process that exits, and DuckDB's binding aborts the process when that happens amid a
+ * call. So each one is told to stop, and has left before the exit goes on.
+ */
+function leaveDuckDb(): void {
+  for (const { worker } of active) worker.postMessage({ type: 'stop' } satisfies Request)
+  for (const { busy } of active) Atomics.wait(busy, 0, 1, FAREWELL)
+}
 
 /** Beside compiled JavaScript stands the compiled thread; from source both are TypeScript, which a thread loads by tsx. */
-function startThread(): Worker {
-  const name = 'kairos data'
+function startThread(): Thread {
+  const busy = new Int32Array(new SharedArrayBuffer(4))
   // Not the flags of this process: a loader or a test runner among them has no business there.
-  const execArgv: string[] = []
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./worker.js', import.meta.url), { name, execArgv })
+  const options = { name: 'kairos data', execArgv: [], workerData: busy }
+  if (!import.meta.url.endsWith('.ts'))
+    return { busy, worker: new Worker(new URL('./worker.js', import.meta.url), options) }
   // `import.meta.resolve` is absent under vitest; `require` finds the CommonJS twin of the file we need.
   const tsx = pathToFileURL(
     createRequire(import.meta.url)
@@ -25,16 +45,23 @@ function startThread(): Worker {
   ).href
   const entry = new URL('./worker.ts', import.meta.url).href
   const script = `import('${tsx}').then(({ register }) => (register(), import('${entry}')))`
-  return new Worker(script, { name, execArgv, eval: true })
+  return { busy, worker: new Worker(script, { ...options, eval: true }) }
 }
 
-function takeThread(): Worker {
-  if (!idle) return startThread()
-  const { worker, timer } = idle
-  clearTimeout(timer)
-  forgetListeners(worker)
+function takeThread(): Thread {
+  const thread = idle?.thread ?? startThread()
+  clearTimeout(idle?.timer)
   idle = undefined
-  return worker
+  forgetListeners(thread.worker)
+  Atomics.store(thread.busy, 0, 1)
+  if (active.size === 0) process.on('exit', leaveDuckDb)
+  active.add(thread)
+  return thread
+}
+
+function releaseThread(thread: Thread): void {
+  active.delete(thread)
+  if (active.size === 0) process.off('exit', leaveDuckDb)
 }
 
 /** Ours alone: Node listens to a worker as well. */
@@ -42,7 +69,8 @@ function forgetListeners(worker: Worker): void {
   for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
 }
 
-function keepThread(worker: Worker): void {
+function keepThread(thread: Thread): void {
+  const { worker } = thread
   forgetListeners(worker)
   if (idle) {
     worker.terminate()
@@ -53,7 +81,7 @@ function keepThread(worker: Worker): void {
     worker.terminate()
   }
   worker.once('error', forget)
-  idle = { worker, timer: setTimeout(forget, PATIENCE).unref() }
+  idle = { thread, timer: setTimeout(forget, PATIENCE).unref() }
 }
 
 /**
@@ -61,7 +89,8 @@ function keepThread(worker: Worker): void {
  * chunk. A process that exits takes its threads along, and only somebody who waits for an answer keeps it alive.
  */
 export async function* answersOf(job: Job): AsyncGenerator<Exclude<Answer, { type: 'error' | 'end' }>> {
-  const worker = takeThread()
+  const thread = takeThread()
+  const { worker } = thread
   const post = (request: Request) => worker.postMessage(request)
   const arrived: Answer[] = []
   let failure: unknown
@@ -70,8 +99,12 @@ export async function* answersOf(job: Job): AsyncGenerator<Exclude<Answer, { typ
     arrived.push(answer)
     wake?.()
   })
-  worker.once('error', (error) => {
-    failure = error
+  worker.once('error', (error: Error) => {
+    failure = new KairosError(
+      'KAIROS_INTERNAL',
+      { op: job.op, argument: 'reading thread', got: error.message },
+      { cause: error },
+    )
     wake?.()
   })
   worker.once('exit', () => {
@@ -108,6 +141,7 @@ export async function* answersOf(job: Job): AsyncGenerator<Exclude<Answer, { typ
       const { type } = await next().catch((): Answer => ({ type: 'end' }))
       over = type === 'end' || type === 'error'
     }
-    if (failure === undefined) keepThread(worker)
+    releaseThread(thread)
+    if (failure === undefined) keepThread(thread)
   }
 }

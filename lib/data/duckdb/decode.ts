@@ -3,7 +3,7 @@ import type { DuckDBVector } from '@duckdb/node-api'
 import { type Column, FIRST_VALUE_ID, NULL_ID, type Scale, UNKNOWN_ID } from '../columns.js'
 import { type Feature, vocabularyOf } from '../features.js'
 import { Growable } from '../growable.js'
-import { isNull, listsOf, scalarsOf } from './vectors.js'
+import { isNull, ListVector, scalarsOf } from './vectors.js'
 
 /** A value that a feature does not take; the reader adds file, row and the text that stands there. */
 export class Fault extends Error {
@@ -49,13 +49,9 @@ export function decoderOf(options: DecodeOptions): Decoder {
     case 'domain':
       return idDecoder(0, feature.values.length - 1, `one of ${feature.values.join(', ')}`, undefined)
     case 'groupId':
-      return idDecoder(
-        -(2 ** 31),
-        MAX_INT32,
-        'an int32',
-        undefined,
-        'Ids that are no int32 are text: groupId({ text: true })',
-      )
+      return feature.text
+        ? idDecoder(0, MAX_INT32, 'a value', undefined)
+        : idDecoder(-MAX_INT32 - 1, MAX_INT32, 'an int32', undefined, 'Other ids are text: groupId({ text: true })')
     case 'numeric':
       return numericDecoder(feature.nulls ?? 'zero', options.scale)
     case 'label':
@@ -129,7 +125,8 @@ function numericDecoder(nulls: 'zero' | 'indicator' | 'error', scale: Scale | un
           anyMissing = true
           continue
         }
-        out[at] = ((items[row] as number) - mean) / deviation
+        // Rounded first, as a data set that is encoded later has it.
+        out[at] = (Math.fround(items[row] as number) - mean) / deviation
         marks[at] = 0
         if (!Number.isFinite(out[at])) throw new Fault(row, 'a finite float32')
       }
@@ -222,7 +219,7 @@ function sequenceDecoder(
 
   return {
     append(vector, begin, end) {
-      const lists = listsOf(vector)
+      const lists = new ListVector(vector)
       const { items, validity } = lists.child
       const ends = offsets.reserve(end - begin + 1)
       if (offsets.length === 0) ends[offsets.length++] = 0
@@ -287,12 +284,7 @@ function sequenceDecoder(
   }
 }
 
-function rowOf(
-  lists: { start(row: number): number; length(row: number): number },
-  begin: number,
-  end: number,
-  item: number,
-): number {
+function rowOf(lists: ListVector, begin: number, end: number, item: number): number {
   for (let row = begin; row < end; row++) {
     if (item >= lists.start(row) && item < lists.start(row) + lists.length(row)) return row
   }
@@ -303,7 +295,7 @@ function denseDecoder(width: number): Decoder {
   const numbers = new Growable(Float32Array)
   return {
     append(vector, begin, end) {
-      const lists = listsOf(vector)
+      const lists = new ListVector(vector)
       const { items, validity } = lists.child
       const out = numbers.reserve((end - begin) * width)
       let at = numbers.length

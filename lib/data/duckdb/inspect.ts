@@ -117,8 +117,13 @@ const inspectCsv: Inspector = async (op, file) => {
   const names = file.names ?? cells
   const nameless = names.indexOf('')
   if (nameless >= 0) throw dataError(op, `${shown}, header, column ${nameless + 1}`, 'a name', 'an empty text')
-  const twice = names.find((name, i) => names.indexOf(name) !== i)
-  if (twice !== undefined) throw dataError(op, `${shown}, header`, 'different names', `'${twice}' twice`)
+  // DuckDB does not tell capitals from small letters.
+  const plain = names.map((name) => name.toLowerCase())
+  const second = plain.findIndex((name, i) => plain.indexOf(name) !== i)
+  if (second >= 0) {
+    const pair = `'${names[plain.indexOf(plain[second] as string)]}' and '${names[second]}'`
+    throw dataError(op, `${shown}, header`, 'different names, capitals aside', pair)
+  }
   return new Map(names.map((name) => [name, 'VARCHAR']))
 }
 

@@ -24,12 +24,16 @@ import {
 
 export interface Reply {
   send(answer: Answer): void
+  stopped(): boolean
+  /** Calls back when the owner wants no more, whatever runs. */
+  onStop(callback: () => void): void
   /** Resolves once the owner has room for another block, to false when it wants no more. */
   room(): Promise<boolean>
 }
 
 export async function runJob(job: Job, reply: Reply): Promise<void> {
   await checkGzip(job.op, job.file)
+  if (reply.stopped()) return
   const instance = await DuckDBInstance.create(':memory:', {
     // Nothing is ever downloaded.
     autoinstall_known_extensions: 'false',
@@ -37,7 +41,9 @@ export async function runJob(job: Job, reply: Reply): Promise<void> {
     ...(job.threads === null ? {} : { threads: String(job.threads) }),
   })
   const connection = await instance.connect()
+  reply.onStop(() => connection.interrupt())
   try {
+    if (reply.stopped()) return
     await new Reader(job, connection, reply).run()
   } finally {
     connection.closeSync()
@@ -88,7 +94,7 @@ class Reader {
           return job satisfies never
       }
     } catch (error) {
-      if (error instanceof KairosError) throw error
+      if (error instanceof KairosError || reply.stopped()) throw error
       throw await explainFailure(job.op, job.file, this.types, error)
     }
   }
@@ -223,6 +229,7 @@ class Reader {
     }
     for (;;) {
       const chunk = await result.fetchChunk()
+      if (this.reply.stopped()) return
       if (!chunk || chunk.rowCount === 0) break
       for (let begin = 0; begin < chunk.rowCount; ) {
         const end = Math.min(chunk.rowCount, begin + blockRows - rowCount)

@@ -11,24 +11,21 @@ export interface ScalarVector {
 }
 
 /**
- * The arrays behind a scalar vector. They are private in the types of @duckdb/node-api, whose public way costs a call
- * and a BigInt per item; this is the one place that knows.
+ * The arrays behind a vector. They are private in the types of @duckdb/node-api, whose public way costs a call and a
+ * BigInt per item; this is the one place that knows.
  */
+const insideOf = (vector: DuckDBVector) =>
+  vector as unknown as {
+    readonly items?: Items
+    readonly validity?: { readonly data: BigUint64Array | null; readonly offset: number }
+    /** Of a list vector: offset and length of each row. */
+    readonly entryData?: BigUint64Array
+  }
+
 export function scalarsOf(vector: DuckDBVector): ScalarVector {
-  const { items, validity } = vector as unknown as {
-    items?: Items
-    validity?: { data: BigUint64Array | null; offset: number }
-  }
+  const { items, validity } = insideOf(vector)
   const typed = items instanceof Int32Array || items instanceof Float32Array || items instanceof Float64Array
-  if (!typed || validity === undefined || validity.offset !== 0) {
-    throw new KairosError('KAIROS_INTERNAL', {
-      op: 'scalarsOf',
-      argument: vector.constructor.name,
-      expected: 'typed items',
-      got: String(items?.constructor.name),
-      hint: '@duckdb/node-api has changed inside',
-    })
-  }
+  if (!typed || validity === undefined || validity.offset !== 0) throw changed(vector, 'typed items', items)
   const bits = validity.data
   return { items, validity: bits && new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength) }
 }
@@ -36,20 +33,35 @@ export function scalarsOf(vector: DuckDBVector): ScalarVector {
 export const isNull = (validity: Uint8Array, index: number): boolean =>
   (((validity[index >> 3] as number) >> (index & 7)) & 1) === 0
 
-export interface ListVector {
+/** A list vector: the items of row r are child[start(r) .. start(r) + length(r)). A null list has length 0 too. */
+export class ListVector {
   readonly child: ScalarVector
-  start(row: number): number
-  length(row: number): number
+  /** Low and high words of offset and length; a chunk has fewer than 2^32 items, and both machines are little-endian. */
+  readonly #words: Uint32Array
+
+  constructor(vector: DuckDBVector) {
+    const { entryData } = insideOf(vector)
+    if (!(vector instanceof DuckDBListVector && entryData instanceof BigUint64Array))
+      throw changed(vector, 'a list', entryData)
+    this.child = scalarsOf(vector.childVector)
+    this.#words = new Uint32Array(entryData.buffer, entryData.byteOffset, 2 * entryData.length)
+  }
+
+  start(row: number): number {
+    return this.#words[4 * row] as number
+  }
+
+  length(row: number): number {
+    return this.#words[4 * row + 2] as number
+  }
 }
 
-export function listsOf(vector: DuckDBVector): ListVector {
-  if (!(vector instanceof DuckDBListVector)) {
-    throw new KairosError('KAIROS_INTERNAL', { op: 'listsOf', expected: 'a list', got: vector.constructor.name })
-  }
-  return {
-    child: scalarsOf(vector.childVector),
-    start: (row) => vector.getEntryOffset(row),
-    // A null list has length 0 too.
-    length: (row) => vector.getEntryLength(row),
-  }
+function changed(vector: DuckDBVector, expected: string, got: unknown): KairosError {
+  return new KairosError('KAIROS_INTERNAL', {
+    op: 'reading',
+    argument: vector.constructor.name,
+    expected,
+    got: (got as object | undefined)?.constructor.name ?? 'nothing',
+    hint: '@duckdb/node-api has changed inside',
+  })
 }

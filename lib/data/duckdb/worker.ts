@@ -1,5 +1,5 @@
 /** The reading thread: one job at a time. DuckDB, decoding and all copying of columns live here. */
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import { KairosError } from '../../core/errors.js'
 import type { Columns } from '../columns.js'
 import type { Answer, Request } from './protocol.js'
@@ -11,9 +11,13 @@ const AHEAD = 2
 const port = parentPort
 if (!port) throw new Error('worker.ts runs in a worker thread')
 
+/** One while a job runs; an exiting process waits for the zero. */
+const busy = workerData as Int32Array
+
 let room = AHEAD
 let stopped = false
 let wake: (() => void) | undefined
+let interrupt: (() => void) | undefined
 
 const send = (answer: Answer) =>
   port.postMessage(answer, answer.type === 'block' ? buffersOf(answer.block.columns) : [])
@@ -29,7 +33,10 @@ port.on('message', (request: Request) => {
     return
   }
   if (request.type === 'next') room++
-  else stopped = true
+  else {
+    stopped = true
+    interrupt?.()
+  }
   wake?.()
 })
 
@@ -39,6 +46,10 @@ async function run({ job }: Extract<Request, { type: 'job' }>): Promise<void> {
   try {
     await runJob(job, {
       send,
+      stopped: () => stopped,
+      onStop(callback) {
+        interrupt = callback
+      },
       async room() {
         while (room === 0 && !stopped) {
           await new Promise<void>((resolve) => {
@@ -49,10 +60,18 @@ async function run({ job }: Extract<Request, { type: 'job' }>): Promise<void> {
         return !stopped
       },
     })
-    send({ type: 'end' })
+    finish({ type: 'end' })
   } catch (error) {
-    send(failureOf(error))
+    finish(stopped ? { type: 'end' } : failureOf(error))
   }
+}
+
+function finish(answer: Answer): void {
+  interrupt = undefined
+  // Before the answer, after which the owner may give the next job.
+  Atomics.store(busy, 0, 0)
+  Atomics.notify(busy, 0)
+  send(answer)
 }
 
 function failureOf(error: unknown): Answer {
