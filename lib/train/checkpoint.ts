@@ -195,6 +195,11 @@ export class CheckpointFolder {
     return new CheckpointFolder(path, keep, unlock)
   }
 
+  /** The folder for reading alone: another process may write it meanwhile, and nothing is removed. */
+  static reading(path: string): CheckpointFolder {
+    return new CheckpointFolder(path, 1, async () => undefined)
+  }
+
   /** Writes a checkpoint and removes those that are no longer kept. Resolves, with its path, once it is on the disk. */
   async save(contents: CheckpointContents): Promise<string> {
     const temporary = join(this.path, `.writing-${process.pid}-${contents.step}`)

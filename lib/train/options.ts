@@ -46,7 +46,10 @@ export const runShape = {
 const data = z.string().min(1).describe('text file of `user item item ...` lines, oldest item first')
 const system = z.enum(systemNames)
 
-export function checkRun({ resume, output }: { resume: boolean; output?: string | undefined }, context: z.RefinementCtx) {
+export function checkRun(
+  { resume, output }: { resume: boolean; output?: string | undefined },
+  context: z.RefinementCtx,
+) {
   if (!resume || output !== undefined) return
   context.addIssue({ code: 'custom', path: ['output'], message: 'the folder of the run to resume' })
 }
@@ -181,7 +184,8 @@ export function parseOptions<S extends OptionsSchema>(
     op,
     argument: nameOf(name),
     expected: issue?.code === 'custom' ? issue.message : expectation(property ?? {}),
-    got: value === undefined ? 'nothing' : typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? 'nothing'),
+    got:
+      value === undefined ? 'nothing' : typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? 'nothing'),
   })
 }
 

@@ -33,7 +33,8 @@ function inputsOf(name: string, feature: Feature, data: Dataset): FeatureInput[]
       return [{ kind: 'sequence', name, table, rows: data.size(name), ...padded }]
     }
     case 'numeric': {
-      const indicator: FeatureInput[] = feature.nulls === 'indicator' ? [{ kind: 'number', name: `${name}.missing` }] : []
+      const indicator: FeatureInput[] =
+        feature.nulls === 'indicator' ? [{ kind: 'number', name: `${name}.missing` }] : []
       return [{ kind: 'number', name }, ...indicator]
     }
     case 'dense':

@@ -7,7 +7,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { KairosError } from '../core/errors.js'
-import { type Checkpoint, CheckpointFolder, readCheckpoint } from './checkpoint.js'
+import { type Checkpoint, CheckpointFolder } from './checkpoint.js'
 import { type TrainOptions, trainOptions } from './options.js'
 import { type RankingTrainOptions, rankingTrainOptions } from './rankingOptions.js'
 
@@ -48,10 +48,24 @@ export async function loadRun(op: string, folder: string): Promise<RunOptions> {
   return { kind: json.kind === 'ranking' ? 'ranking' : 'sequence', options: parsed.data } as RunOptions
 }
 
-/** The best checkpoint of a run, or the newest where none was the best. Throws KAIROS_DATA when there is none. */
+/** The best checkpoint of a run, or the newest where none was watched. Throws KAIROS_DATA when none is sound. */
 export async function bestCheckpoint(op: string, folder: string): Promise<Checkpoint> {
-  void CheckpointFolder
-  return readCheckpoint(join(folder, 'checkpoints')).catch((error) => {
-    throw new KairosError('KAIROS_DATA', { op, argument: folder, expected: 'a run with a sound checkpoint', got: String(error) })
-  })
+  const path = join(folder, 'checkpoints')
+  const refuse = (got: string, cause?: unknown) =>
+    new KairosError(
+      'KAIROS_DATA',
+      { op, argument: path, expected: 'at least one sound checkpoint', got },
+      cause ? { cause } : undefined,
+    )
+  const checkpoints = CheckpointFolder.reading(path)
+  try {
+    const best = await checkpoints.best()
+    if (best) return best
+    const { checkpoint, skipped } = await checkpoints.latest()
+    if (checkpoint) return checkpoint
+    throw refuse(skipped.map(({ reason }) => reason).join('; ') || 'none')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw refuse('no such folder', error)
+    throw error
+  }
 }
