@@ -275,12 +275,12 @@ class Backward final : public AttentionKernel {
     }
     for (int64_t key = shared.begin; key < shared.end; key += attention::kKeyTile) {
       const int64_t count = std::min(attention::kKeyTile, shared.end - key);
-      attention::PackTile(shared, key, count, space);
+      const auto tile = attention::PackTile(shared, key, count, space);
       for (int64_t h = g * group; h < (g + 1) * group; ++h) {
         const Head head = HeadAt(context, sizes, b, h);
         attention::Gradients gradients = GradientsOf(context, sizes, head, b, h);
         gradients.dk = dk, gradients.dv = dv;
-        attention::BackwardTile(head, gradients, key, count, space);
+        attention::BackwardTile(head, gradients, tile, space);
       }
     }
   }

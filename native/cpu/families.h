@@ -7,19 +7,19 @@
 
 namespace kairos {
 
-#define KAIROS_FAMILIES(F)   \
-  F(Attention)               \
-  F(CrossEntropy)            \
-  F(Dropout)                 \
-  F(Elementwise)             \
-  F(Embedding)               \
-  F(Frequency)               \
-  F(LayerNorm)               \
-  F(Matmul)                  \
-  F(Movement)                \
-  F(Ranking)                 \
-  F(Reduction)               \
-  F(Softmax)                 \
+#define KAIROS_FAMILIES(F) \
+  F(Attention)             \
+  F(CrossEntropy)          \
+  F(Dropout)               \
+  F(Elementwise)           \
+  F(Embedding)             \
+  F(Frequency)             \
+  F(LayerNorm)             \
+  F(Matmul)                \
+  F(Movement)              \
+  F(Ranking)               \
+  F(Reduction)             \
+  F(Softmax)               \
   F(TargetAttention)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);

@@ -226,8 +226,7 @@ class Backward final : public TargetAttentionKernel {
     attention::ZeroRows(head.queries, head.width, head.q_step, gradients.dq);
     for (int64_t key = 0; key < head.end; key += attention::kKeyTile) {
       const int64_t count = std::min(attention::kKeyTile, head.end - key);
-      attention::PackTile(head, key, count, space);
-      attention::BackwardTile(head, gradients, key, count, space);
+      attention::BackwardTile(head, gradients, attention::PackTile(head, key, count, space), space);
     }
   }
 
