@@ -43,6 +43,9 @@ inline constexpr int64_t kQueryBlock = 8 * kQueryTile;  // backward: queries who
 inline constexpr int64_t kChunk = 5 * kQueryBlock;      // forward: queries that share packed keys
 static_assert(kKeyTile % gemm::kTileColumns == 0);
 
+// As few queries meet keys one by one; packing keys for them would cost more than it gives.
+inline constexpr int64_t kFewQueries = 2;
+
 inline constexpr float kLeast = std::numeric_limits<float>::lowest();
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
@@ -65,6 +68,7 @@ struct Head {
   int64_t frontier = 0;        // query i sees keys below i + frontier
   float scale = 1;
   const float* bias = nullptr;  // [queries, keys]
+  bool few = false;  // queries in all; a chunk must not be taken for few, or bits would depend on chunks
   Dropout dropout;
 
   // How many of `count` keys from `key` on query i sees.
@@ -108,10 +112,18 @@ struct Panels {
   Panels From(int64_t row) const { return {data + row * row_step, row_step, panel_step}; }
 };
 
-// The transposed rows of one head, [width, count], packed.
-inline Panels Transposed(const float* from, int64_t step, int64_t width, int64_t count, float* pack) {
-  gemm::PackB({from, 1, step}, width, count, pack);
-  return {pack, gemm::kTileColumns, width * gemm::kTileColumns};
+// A transposed left factor's partner: rows of one head, each met by its dot product or packed as columns.
+struct Columns {
+  const float* rows = nullptr;
+  int64_t step = 0, width = 0;
+  Panels packed;  // [width, count]; without data where rows are met one by one
+};
+
+inline Columns Transposed(const float* rows, int64_t step, int64_t width, int64_t count, bool few,
+                          float* pack) {
+  if (few) return {rows, step, width, {}};
+  gemm::PackB({rows, 1, step}, width, count, pack);
+  return {rows, step, width, {pack, gemm::kTileColumns, width * gemm::kTileColumns}};
 }
 
 // The rows of one head, [count, width], packed where as many rows of the left factor repay it.
@@ -139,6 +151,44 @@ inline void Product(const gemm::Operand& a, const Panels& b, int64_t depth, int6
     gemm::MultiplyPanel(task, kQueryTile * a.row_step, rows,
                         std::min<int64_t>(gemm::kTileColumns, columns - column));
   }
+}
+
+HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  ForVectors(count, [&](int64_t i, size_t live)
+                        HWY_ATTR { sum = hn::MulAdd(Load(d, a + i, live), Load(d, b + i, live), sum); });
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// to[j] = x . (row j), for `count` rows, four at a time.
+inline void Dots(const float* x, const Columns& b, int64_t count, float* to) {
+  const FloatTag d;
+  int64_t j = 0;
+  for (; j + 4 <= count; j += 4) {
+    const float *r0 = b.rows + j * b.step, *r1 = r0 + b.step, *r2 = r1 + b.step, *r3 = r2 + b.step;
+    FloatVector s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    ForVectors(b.width, [&](int64_t i, size_t live) HWY_ATTR {
+      const FloatVector v = Load(d, x + i, live);
+      s0 = hn::MulAdd(v, Load(d, r0 + i, live), s0);
+      s1 = hn::MulAdd(v, Load(d, r1 + i, live), s1);
+      s2 = hn::MulAdd(v, Load(d, r2 + i, live), s2);
+      s3 = hn::MulAdd(v, Load(d, r3 + i, live), s3);
+    });
+    to[j] = hn::GetLane(hn::SumOfLanes(d, s0));
+    to[j + 1] = hn::GetLane(hn::SumOfLanes(d, s1));
+    to[j + 2] = hn::GetLane(hn::SumOfLanes(d, s2));
+    to[j + 3] = hn::GetLane(hn::SumOfLanes(d, s3));
+  }
+  for (; j < count; ++j) to[j] = Dot(x, b.rows + j * b.step, b.width);
+}
+
+// c[rows, count] = a[rows, width] b.
+inline void Product(const float* a, int64_t a_step, const Columns& b, int64_t rows, int64_t count, float* c,
+                    int64_t c_step) {
+  if (b.packed.data != nullptr)
+    return Product({a, a_step, 1}, b.packed, b.width, rows, count, c, c_step, false);
+  for (int64_t row = 0; row < rows; ++row) Dots(a + row * a_step, b, count, c + row * c_step);
 }
 
 // Words of a tile's row, read as what its weights are multiplied by: 0, or 1 / (1 - rate). `words` has room for
@@ -254,7 +304,8 @@ inline void ZeroRows(int64_t rows, int64_t width, int64_t step, float* x) {
 // Keys [key, key + count) of a head and their values, as right factors.
 struct KeyTile {
   int64_t key, count;
-  Panels keys, values;
+  Columns keys;
+  Panels values;
 };
 
 // A tile of queries against a tile of keys, `first` of those tiles.
@@ -268,7 +319,7 @@ inline void ForwardTile(const Head& head, const KeyTile& tile, int64_t query, in
   }
   float* const s = space.scores;
   constexpr int64_t kStep = ForwardSpace::kScoreStep;
-  Product({head.q + query * head.q_step, head.q_step, 1}, tile.keys, head.width, rows, seen, s, kStep, false);
+  Product(head.q + query * head.q_step, head.q_step, tile.keys, rows, seen, s, kStep);
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t i = query + row, own = head.Visible(i, tile.key, tile.count);
     const float* bias = head.bias == nullptr ? nullptr : head.bias + i * head.keys + tile.key;
@@ -296,7 +347,8 @@ inline void Forward(const Head& head, const ForwardSpace& space, float* y, float
   for (int64_t key = head.begin; key < end; key += kKeyTile) {
     const int64_t count = std::min(kKeyTile, end - key);
     const KeyTile tile{
-        key, count, Transposed(head.k + key * head.k_step, head.k_step, head.width, count, space.keys),
+        key, count,
+        Transposed(head.k + key * head.k_step, head.k_step, head.width, count, head.few, space.keys),
         Rows(head.v + key * head.v_step, head.v_step, count, head.value_width, head.queries, space.values)};
     for (int64_t query = 0; query < head.queries; query += kQueryTile)
       ForwardTile(head, tile, query, std::min(kQueryTile, head.queries - query), key == head.begin, space, y);
@@ -372,14 +424,6 @@ inline void WeighBack(const float* bias, float* dbias, const float* factors, flo
   ZeroAfter(count, until, dscores);
 }
 
-HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
-  const FloatTag d;
-  FloatVector sum = hn::Zero(d);
-  ForVectors(count, [&](int64_t i, size_t live)
-                        HWY_ATTR { sum = hn::MulAdd(Load(d, a + i, live), Load(d, b + i, live), sum); });
-  return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
 // Weights and dscores of a row, every element of [0, count) written.
 inline void BackwardRow(const Head& head, const Gradients& g, const BackwardSpace& space, int64_t query,
                         int64_t key, int64_t count, float* weights, float* dscores) {
@@ -407,21 +451,22 @@ inline void BackwardRow(const Head& head, const Gradients& g, const BackwardSpac
 // Keys [key, key + count) of a head and their values, as the right factors of backward.
 struct BackwardKeyTile {
   int64_t key, count;
-  Panels keys, key_rows, values;  // k^T, k, v^T
+  Columns keys, values;
+  Panels key_rows;
 };
 
 inline BackwardKeyTile PackTile(const Head& head, int64_t key, int64_t count, const BackwardSpace& space) {
   const float *k = head.k + key * head.k_step, *v = head.v + key * head.v_step;
-  return {key, count, Transposed(k, head.k_step, head.width, count, space.keys),
-          Rows(k, head.k_step, count, head.width, head.queries, space.key_rows),
-          Transposed(v, head.v_step, head.value_width, count, space.values)};
+  return {key, count, Transposed(k, head.k_step, head.width, count, head.few, space.keys),
+          Transposed(v, head.v_step, head.value_width, count, head.few, space.values),
+          Rows(k, head.k_step, count, head.width, head.queries, space.key_rows)};
 }
 
 // A block of queries against a tile of keys.
 inline void BackwardBlock(const Head& head, const Gradients& g, const BackwardKeyTile& tile, int64_t query,
                           int64_t rows, const BackwardSpace& space) {
   constexpr int64_t kStep = BackwardSpace::kScoreStep;
-  const auto [key, count, keys, key_rows, values] = tile;
+  const int64_t key = tile.key, count = tile.count;
   if (head.Visible(query + rows - 1, key, count) == 0) return;
   const float *q = head.q + query * head.q_step, *dy = g.dy + query * head.y_step;
   for (int64_t row = 0; row < rows; row += kQueryTile) {
@@ -429,15 +474,14 @@ inline void BackwardBlock(const Head& head, const Gradients& g, const BackwardKe
     const int64_t seen = head.Visible(query + row + live - 1, key, count);
     float *weights = space.weights + row * kStep, *dscores = space.dscores + row * kStep;
     if (seen > 0) {
-      Product({q + row * head.q_step, head.q_step, 1}, keys, head.width, live, seen, weights, kStep, false);
-      Product({dy + row * head.y_step, head.y_step, 1}, values, head.value_width, live, seen, dscores, kStep,
-              false);
+      Product(q + row * head.q_step, head.q_step, tile.keys, live, seen, weights, kStep);
+      Product(dy + row * head.y_step, head.y_step, tile.values, live, seen, dscores, kStep);
     }
     for (int64_t i = row; i < row + live; ++i)
       BackwardRow(head, g, space, query + i, key, count, space.weights + i * kStep,
                   space.dscores + i * kStep);
     if (seen > 0)
-      Product({dscores, kStep, 1}, key_rows, seen, live, head.width, g.dq + (query + row) * head.q_step,
+      Product({dscores, kStep, 1}, tile.key_rows, seen, live, head.width, g.dq + (query + row) * head.q_step,
               head.q_step, true);
   }
   const Panels queries = Rows(q, head.q_step, rows, head.width, count, space.queries);

@@ -163,6 +163,7 @@ class AttentionKernel : public Kernel {
       head.begin = std::clamp<int64_t>(range[0], 0, head.end);
     }
     head.frontier = causal_ ? sizes.keys - sizes.queries + 1 : sizes.keys;
+    head.few = sizes.queries <= attention::kFewQueries;
     head.scale = scale_;
     const int64_t row = b * sizes.heads + h;
     if (optional_.bias >= 0) {

@@ -139,6 +139,7 @@ class TargetAttentionKernel : public Kernel {
     head.q = context.inputs[0].As<const float>() + user * sizes.targets * head.q_step + h * sizes.width;
     head.k = context.inputs[1].As<const float>() + offsets[user] * head.k_step + h * sizes.width;
     head.v = context.inputs[2].As<const float>() + offsets[user] * head.v_step + h * sizes.value_width;
+    head.few = sizes.targets <= attention::kFewQueries;
     head.scale = scale_;
     return head;
   }
