@@ -278,7 +278,7 @@ inline float Weigh(const float* bias, float scale, int64_t count, int64_t until,
   const FloatVector shift = hn::Set(d, most);
   FloatVector total = hn::Zero(d);
   ForVectors(count, [&](int64_t i, size_t) HWY_ATTR {
-    const FloatVector weight = math::Exp(d, hn::Sub(hn::LoadU(d, s + i), shift));
+    const FloatVector weight = math::ExpOfSmall(d, hn::Sub(hn::LoadU(d, s + i), shift));
     hn::StoreU(weight, d, s + i);
     total = hn::Add(total, weight);
   });
@@ -402,7 +402,7 @@ inline void WeighBack(const float* bias, float* dbias, const float* factors, flo
   ForVectors(count, [&](int64_t i, size_t live) HWY_ATTR {
     FloatVector x = hn::Mul(hn::LoadU(d, weights + i), by);
     if (bias != nullptr) x = hn::Add(x, Load(d, bias + i, live));
-    FloatVector weight = math::Exp(d, hn::Sub(x, shift));
+    FloatVector weight = math::ExpOfSmall(d, hn::Sub(x, shift));
     FloatVector dweight = hn::LoadU(d, dscores + i);
     FloatVector kept = weight;
     if (factors != nullptr) {
