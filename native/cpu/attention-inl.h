@@ -297,8 +297,11 @@ HWY_INLINE void ScaleRow(float by, int64_t count, float* x) {
 }
 
 inline void ZeroRows(int64_t rows, int64_t width, int64_t step, float* x) {
-  if (width == 0) return;
-  for (int64_t row = 0; row < rows; ++row) std::memset(x + row * step, 0, width * sizeof(float));
+  for (int64_t row = 0; row < rows; ++row, x += step)
+    ForVectors(width, [=](int64_t i, size_t live) HWY_ATTR {
+      const FloatTag d;
+      Store(hn::Zero(d), d, x + i, live);
+    });
 }
 
 // Keys [key, key + count) of a head and their values, as right factors.
@@ -389,9 +392,10 @@ struct BackwardSpace {
 // What comes into and goes out of the backward of a head; steps are those of the head.
 struct Gradients {
   const float *y = nullptr, *log_sum_exp = nullptr, *dy = nullptr;
-  const float* dlog_sum_exp = nullptr;                // or null
-  float *dq = nullptr, *dk = nullptr, *dv = nullptr;  // all added into
-  float* dbias = nullptr;                             // [queries, keys], added into, or null
+  const float* dlog_sum_exp = nullptr;  // or null
+  float *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  bool first_head = true;  // of those that share keys: it writes dk and dv, the others add
+  float* dbias = nullptr;  // [queries, keys], added into, or null
 };
 
 // From products q . k in `weights` and dy . v in `dscores` to weights as dropped and scaled dscores.
@@ -467,7 +471,14 @@ inline void BackwardBlock(const Head& head, const Gradients& g, const BackwardKe
                           int64_t rows, const BackwardSpace& space) {
   constexpr int64_t kStep = BackwardSpace::kScoreStep;
   const int64_t key = tile.key, count = tile.count;
-  if (head.Visible(query + rows - 1, key, count) == 0) return;
+  const bool first = key == head.begin;
+  float* const dq = g.dq + query * head.q_step;
+  if (head.Visible(query + rows - 1, key, count) == 0) {
+    if (first) ZeroRows(rows, head.width, head.q_step, dq);
+    return;
+  }
+  // Keys that an earlier block or head has written.
+  const int64_t written = !g.first_head ? count : query == 0 ? 0 : head.Visible(query - 1, key, count);
   const float *q = head.q + query * head.q_step, *dy = g.dy + query * head.y_step;
   for (int64_t row = 0; row < rows; row += kQueryTile) {
     const int64_t live = std::min(kQueryTile, rows - row);
@@ -481,8 +492,10 @@ inline void BackwardBlock(const Head& head, const Gradients& g, const BackwardKe
       BackwardRow(head, g, space, query + i, key, count, space.weights + i * kStep,
                   space.dscores + i * kStep);
     if (seen > 0)
-      Product({dscores, kStep, 1}, tile.key_rows, seen, live, head.width, g.dq + (query + row) * head.q_step,
-              head.q_step, true);
+      Product({dscores, kStep, 1}, tile.key_rows, seen, live, head.width, dq + row * head.q_step, head.q_step,
+              !first);
+    else if (first)
+      ZeroRows(live, head.width, head.q_step, dq + row * head.q_step);
   }
   const Panels queries = Rows(q, head.q_step, rows, head.width, count, space.queries);
   const Panels dys = Rows(dy, head.y_step, rows, head.value_width, count, space.dy);
@@ -493,16 +506,29 @@ inline void BackwardBlock(const Head& head, const Gradients& g, const BackwardKe
     if (from == rows) break;
     const int64_t at = from * kStep + j;
     Product({space.weights + at, 1, kStep}, dys.From(from), rows - from, live, head.value_width,
-            g.dv + (key + j) * head.v_step, head.v_step, true);
+            g.dv + (key + j) * head.v_step, head.v_step, j < written);
     Product({space.dscores + at, 1, kStep}, queries.From(from), rows - from, live, head.width,
-            g.dk + (key + j) * head.k_step, head.k_step, true);
+            g.dk + (key + j) * head.k_step, head.k_step, j < written);
   }
 }
 
+// All queries of a head against a tile of its keys. What no query reaches is zeroed by ZeroUnseen.
 inline void BackwardTile(const Head& head, const Gradients& g, const BackwardKeyTile& tile,
                          const BackwardSpace& space) {
   for (int64_t query = 0; query < head.queries; query += kQueryBlock)
     BackwardBlock(head, g, tile, query, std::min(kQueryBlock, head.queries - query), space);
+}
+
+// dk and dv of keys outside the range, which no tile holds, and dq where the range is empty. Within it the last
+// query sees every key, so some block writes each.
+inline void ZeroUnseen(const Head& head, const Gradients& g) {
+  const int64_t end = head.queries == 0 ? head.begin : head.end;
+  if (head.begin == end) ZeroRows(head.queries, head.width, head.q_step, g.dq);
+  if (!g.first_head) return;
+  ZeroRows(head.begin, head.width, head.k_step, g.dk);
+  ZeroRows(head.begin, head.value_width, head.v_step, g.dv);
+  ZeroRows(head.keys - end, head.width, head.k_step, g.dk + end * head.k_step);
+  ZeroRows(head.keys - end, head.value_width, head.v_step, g.dv + end * head.v_step);
 }
 
 }  // namespace kairos::HWY_NAMESPACE::attention
