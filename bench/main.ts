@@ -6,6 +6,8 @@ import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { describe } from '../lib/runtime/index.js'
 import { attentionBench } from './attention.js'
+import { crossEntropyBench } from './crossEntropy.js'
+import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { type BenchResult, formatResult, header } from './support.js'
@@ -13,6 +15,8 @@ import { trainingStepBench } from './trainingStep.js'
 
 const benches = {
   attention: attentionBench,
+  crossEntropy: crossEntropyBench,
+  gram: gramBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
   trainingStep: trainingStepBench,

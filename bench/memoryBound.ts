@@ -9,10 +9,12 @@ import {
   layerNorm,
   multiply,
   reshape,
+  rmsNorm,
   sigmoid,
   softmax,
   sqrt,
   sum,
+  topK,
 } from '../lib/ops/index.js'
 import { alternate, type BenchResult, contender, median, quantile } from './support.js'
 
@@ -51,6 +53,8 @@ const cases: readonly Case[] = [
     build: (x) => layerNorm(x as never, input('g', [256]) as never, input('b', [256]) as never),
     moved: 2,
   },
+  { name: 'rmsNorm', shape: wide, build: (x) => rmsNorm(x as never, input('g', [256]) as never), moved: 2 },
+  { name: 'topK of 10', shape: [256, 65536], build: (x) => topK(x as never, 10).values, moved: 1 },
   { name: 'sum of all', shape: wide, build: (x) => sum(x), moved: 1 },
 ]
 

@@ -10,6 +10,7 @@ export type { Dim, Shape } from './core/dim.js'
 export type { ArrayOf, DType } from './core/dtype.js'
 export { type ErrorCode, errorTable, isKairosError, KairosError } from './core/errors.js'
 export { field, type Schema } from './core/schema.js'
+export * from './data/index.js'
 export { gradients } from './graph/autodiff.js'
 export {
   all,
@@ -19,23 +20,23 @@ export {
   Compiled,
   type CompileOptions,
   compile,
-  createParameters,
-  createState,
+  type GroupOptions,
   type Handles,
   type LeasedBatch,
-  parametersFor,
+  type ParameterChoice,
   type Results,
   type StepOptions,
-  stateFor,
   type UpdateOptions,
 } from './graph/compile.js'
 export { defineOp, type OpCase, type OpDefinition, type ReferenceArray, refuse } from './graph/defineOp.js'
 export { explain } from './graph/explain.js'
 export { constant, input, scalar, scalarInput } from './graph/leaf.js'
 export {
+  fanInUniform,
   filled,
   type Initializer,
   isTraining,
+  kaimingUniform,
   namedVariables,
   normal,
   ones,
@@ -49,8 +50,10 @@ export {
 } from './graph/module.js'
 export type { Tensor } from './graph/node.js'
 export { GraphRunner } from './graph/runner.js'
+export { createParameters, createState, initializeParameters, parametersFor, stateFor } from './graph/stores.js'
 export type { Optimizer } from './graph/update.js'
 export * from './losses/index.js'
+export * as metrics from './metrics/index.js'
 export * from './nn/index.js'
 export * from './ops/index.js'
 export * from './optim/index.js'

@@ -21,18 +21,19 @@ function kernelTableText() {
   lines.push(
     '  bool in_place;',
     '  bool raises_id_fault;',
+    '  int computes;  // result that counts the rows of those before it, or -1',
     '  int attribute_count;',
     '  AttributeDeclaration attributes[8];',
     '};',
     '',
   )
   lines.push('inline constexpr KernelDeclaration kKernelTable[] = {')
-  for (const [name, { inputs, outputs, attributes, inPlace, raisesIdFault }] of Object.entries(kernelTable)) {
+  for (const [name, { inputs, outputs, attributes, inPlace, raisesIdFault, computes }] of Object.entries(kernelTable)) {
     const list = Object.entries(attributes).map(
       ([key, type]) => `{"${key.replace('?', '')}", ${attributeTypes[type]}, ${key.endsWith('?')}}`,
     )
     lines.push(
-      `    {"${name}", ${inputs[0]}, ${inputs[1]}, ${outputs[0]}, ${outputs[1]}, ${inPlace === true}, ${raisesIdFault === true}, ${list.length}, {${list.join(', ')}}},`,
+      `    {"${name}", ${inputs[0]}, ${inputs[1]}, ${outputs[0]}, ${outputs[1]}, ${inPlace !== undefined && inPlace !== false}, ${raisesIdFault === true}, ${computes ?? -1}, ${list.length}, {${list.join(', ')}}},`,
     )
   }
   lines.push('};', '', 'enum class ElementwiseOp : int32_t {')

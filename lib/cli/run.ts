@@ -2,6 +2,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from 'citty'
 import { isKairosError } from '../core/errors.js'
+import { Interrupted } from '../train/interrupt.js'
 import { demo } from './demo.js'
 import { doctor } from './doctor.js'
 import { explain } from './explain.js'
@@ -58,6 +59,10 @@ function print(text: string): number {
 }
 
 function report(error: unknown): number {
+  if (error instanceof Interrupted) {
+    process.stderr.write(`${error.message}\n`)
+    return Number(process.exitCode)
+  }
   const debug = process.env.KAIROS_DEBUG === '1'
   if (error instanceof UsageError) {
     process.stderr.write(`${error.message}\n`)

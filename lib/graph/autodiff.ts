@@ -1,13 +1,14 @@
 /**
- * Pass 3: reverse-mode differentiation. Each op's own `vjp` is asked once, in reverse order; cotangents that meet at a
- * value are added. The result is more graph: nothing here computes.
+ * Reverse-mode differentiation. Each op's own `vjp` is asked once, in reverse order; cotangents that meet at a value are
+ * added. The result is more graph: nothing here computes.
  */
 import { formatShape } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
-import { applyOp, registry } from './defineOp.js'
-import { type Assignment, type Graph, makeGraph, reachable } from './graph.js'
-import { scalar, stateLeaf } from './leaf.js'
+import { applyOp, type OpDefinition, registry } from './defineOp.js'
+import { reachable } from './graph.js'
+import { scalar } from './leaf.js'
 import {
+  type Attributes,
   type Node,
   type StoreSlot,
   specOf,
@@ -18,8 +19,6 @@ import {
   valueKey,
   withSource,
 } from './node.js'
-import { unifyLeaves } from './trace.js'
-import type { FloatTensor, Update } from './update.js'
 
 /**
  * Gradients of a scalar by some values; null where the loss does not depend on one.
@@ -27,6 +26,11 @@ import type { FloatTensor, Update } from './update.js'
  * Throws KAIROS_GRADIENT when the loss is not a float32 of rank 0, or an op on the way has no gradient.
  */
 export function gradients(loss: Tensor, of: readonly Tensor[]): (Tensor | null)[] {
+  checkLoss(loss)
+  return vjp([loss], [scalar(1)], of)
+}
+
+export function checkLoss(loss: Tensor): void {
   if (loss.shape.length !== 0 || loss.dtype !== 'float32') {
     throw new KairosError('KAIROS_GRADIENT', {
       op: 'gradients',
@@ -37,7 +41,6 @@ export function gradients(loss: Tensor, of: readonly Tensor[]): (Tensor | null)[
       source: loss.value.node.source,
     })
   }
-  return vjp([loss], [scalar(1)], of)
 }
 
 /** Vector-Jacobian product: the cotangents of `of` that follow from the cotangents of `outputs`. */
@@ -46,13 +49,39 @@ export function vjp(
   cotangents: readonly (Tensor | null)[],
   of: readonly Tensor[],
 ): (Tensor | null)[] {
+  const { sums } = backward(outputs, cotangents, of, new Set())
+  return of.map(({ value }) => sums.get(valueKey(value)) ?? null)
+}
+
+/** A table's rows that were read, and the cotangent of what was read. */
+export interface Lookup {
+  readonly ids: Tensor
+  readonly dy: Tensor
+  /** `dy` has a row per bag of ids. */
+  readonly offsets: Tensor | null
+  readonly attributes: Attributes
+}
+
+/**
+ * Cotangents by value; for the tables named in `sparse` (by value key) the lookups instead, which are not added up.
+ *
+ * Throws KAIROS_GRADIENT where such a table is used otherwise than by lookups.
+ */
+export function backward(
+  outputs: readonly Tensor[],
+  cotangents: readonly (Tensor | null)[],
+  of: readonly Tensor[],
+  sparse: ReadonlySet<string>,
+): { readonly sums: ReadonlyMap<string, Tensor>; readonly lookups: ReadonlyMap<string, readonly Lookup[]> } {
   const nodes = reachable(outputs.map(({ value }) => value))
   const wanted = new Set(of.map(({ value }) => valueKey(value)))
   const needed = dependents(nodes, wanted)
   const sums = new Map<string, Tensor>()
+  const lookups = new Map<string, Lookup[]>()
   const accumulate = (value: Value, cotangent: Tensor | null | undefined, source: string) => {
     if (!cotangent) return
     const key = valueKey(value)
+    if (sparse.has(key)) throw denseUse(value, source)
     const before = sums.get(key)
     sums.set(key, before ? (applyOp(opNamed('add'), [before, cotangent], {}, source)[0] as Tensor) : cotangent)
   }
@@ -71,16 +100,40 @@ export function vjp(
       })
     }
     const inputs = node.inputs.map((value) => tensorOf(value))
+    const kept = sparseLookup(node, sparse)
+    if (kept) lookups.set(kept.key, [...(lookups.get(kept.key) ?? []), { ...kept.lookup, dy: arriving[0] as Tensor }])
     const outputsOfNode = node.outputs.map((_, index) => tensorOf({ node, index }))
     const { vjp: rule } = node.op
     const context = { inputs, outputs: outputsOfNode, cotangents: arriving, attributes: node.attributes }
     const given = withSource(node.source, () => rule(context))
     node.inputs.forEach((value, index) => {
+      if (index === kept?.operand) return
       if (needed.has(value.node) || wanted.has(valueKey(value))) accumulate(value, given[index], node.source)
     })
   }
-  return of.map(({ value }) => sums.get(valueKey(value)) ?? null)
+  return { sums, lookups }
 }
+
+/** What a node looks up in a table whose gradient is kept sparse. */
+function sparseLookup({ op, inputs, attributes }: Node, sparse: ReadonlySet<string>) {
+  const rule = op?.lookup
+  if (!rule) return null
+  const key = valueKey(inputs[rule.table] as Value)
+  if (!sparse.has(key)) return null
+  const operand = (index: number) => tensorOf(inputs[index] as Value)
+  const offsets = rule.offsets === undefined ? null : operand(rule.offsets)
+  return { key, operand: rule.table, lookup: { ids: operand(rule.ids), offsets, attributes } }
+}
+
+const denseUse = (value: Value, source: string) =>
+  new KairosError('KAIROS_GRADIENT', {
+    op: 'gradients',
+    argument: `sparse table '${variableName(variableOf(tensorOf(value)) as Variable)}'`,
+    expected: 'used by lookups only',
+    got: 'another use',
+    hint: 'Make the table without `sparse`, so that its gradient is kept whole',
+    source,
+  })
 
 /** Nodes through which a wanted value reaches the outputs. */
 function dependents(nodes: readonly Node[], wanted: ReadonlySet<string>): Set<Node> {
@@ -92,56 +145,10 @@ function dependents(nodes: readonly Node[], wanted: ReadonlySet<string>): Set<No
   return needed
 }
 
-function opNamed(name: string) {
+export function opNamed(name: string): OpDefinition {
   const definition = registry.get(name)
   if (!definition) throw new KairosError('KAIROS_INTERNAL', { op: 'autodiff', got: `op '${name}' is not defined` })
   return definition
-}
-
-/** Turns every training request into assignments, through the optimiser's own ops. */
-export function autodiff(graph: Graph): Graph {
-  const assignments: Assignment[] = [...graph.assignments]
-  for (const update of graph.updates) {
-    assignments.push(...withSource(`${update.optimizer.name} of ${update.name}`, () => assignmentsOf(update)))
-  }
-  // Optimisers bring feeds of their own: two that read `lr` read one.
-  return unifyLeaves(makeGraph({ outputs: graph.outputs, updates: [], assignments }))
-}
-
-function assignmentsOf({ name, loss, parameters, optimizer }: Update<Value>): Assignment[] {
-  const assign = (target: Tensor, value: Tensor): Assignment => ({ target: target.value, value: value.value })
-  const tensors = parameters.map((value) => tensorOf(value))
-  const found = withSource(loss.node.source, () => gradients(tensorOf(loss), tensors))
-  const shared = leavesOf(optimizer.shared(), (slot) => `${name}/${slot}`)
-  const { next, scalars } = optimizer.advance(shared)
-  const assignments = Object.entries(next).map(([slot, value]) => assign(shared[slot] as Tensor, value))
-  tensors.forEach((parameter, index) => {
-    const gradient = found[index]
-    const variable = variableOf(parameter)
-    if (!gradient || !variable) {
-      throw new KairosError('KAIROS_GRADIENT', {
-        op: 'compile',
-        argument: `updates.${name}`,
-        expected: 'parameters that the loss depends on',
-        got: `${variable ? `'${variableName(variable)}', which it does not` : 'something that is no parameter'}`,
-        hint: 'Leave it out of `parameters`, or use it in the loss',
-      })
-    }
-    const slots = leavesOf(optimizer.slots(variable), (slot) => `${name}/${variableName(variable)}/${slot}`)
-    const after = optimizer.update(parameter as FloatTensor, gradient as FloatTensor, slots, scalars)
-    assignments.push(assign(parameter, after.parameter))
-    for (const [slot, value] of Object.entries(after.slots)) assignments.push(assign(slots[slot] as Tensor, value))
-  })
-  return assignments
-}
-
-function leavesOf(
-  variables: Readonly<Record<string, Variable>>,
-  nameOf: (slot: string) => string,
-): Record<string, FloatTensor> {
-  return Object.fromEntries(
-    Object.entries(variables).map(([slot, variable]) => [slot, stateLeaf('optimizer', named(variable, nameOf(slot)))]),
-  )
 }
 
 // Names ----------------------------------------------------------------------------------------------------------

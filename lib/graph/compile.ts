@@ -9,19 +9,22 @@ import {
   type Executor,
   type Lease,
   OptimizerState,
-  ParameterSet,
+  type ParameterSet,
   type RunResult,
   Staging,
-  State,
+  type State,
 } from '../runtime/index.js'
+import { Accumulation, resultRanks } from './accumulate.js'
 import { variableName, variableOf } from './autodiff.js'
 import type { Counts } from './counts.js'
 import { input } from './leaf.js'
 import { type Mode, namedVariables, parametersOf, withMode } from './module.js'
-import { type Leaf, specOf, type Tensor, type Variable } from './node.js'
+import { type Leaf, specOf, type Tensor } from './node.js'
 import { type Feed, GraphRunner, type RunnerOptions } from './runner.js'
+import { entryOf, parametersFor, stateFor } from './stores.js'
 import type { TraceRequest } from './trace.js'
-import type { Optimizer, Update } from './update.js'
+import { KEEP } from './training.js'
+import type { Optimizer, ParameterGroup, Update } from './update.js'
 
 /** The tensors of a batch, by name. */
 export type Batch<S extends Schema> = {
@@ -34,18 +37,41 @@ export type BatchArrays<S extends Schema> = { readonly [K in keyof S]: ArrayOf<S
 /** Every trainable parameter of the model. */
 export const all: unique symbol = Symbol('all parameters')
 
-export interface UpdateOptions<Outputs> {
+/** `all`, a list, or a test on names. What no group names stays as it is: frozen. */
+export type ParameterChoice = typeof all | readonly Tensor[] | ((name: string) => boolean)
+
+export interface GroupOptions {
+  readonly parameters: ParameterChoice
+  readonly optimizer: Optimizer
+  /** Prefix of the optimiser state's names in checkpoints. Default: the loss, and the position of groups behind it. */
+  readonly name?: string
+}
+
+interface LossOptions<Outputs> {
   /** Name of the output to minimise: a float32 of rank 0. */
   readonly loss: keyof Outputs & string
-  /** `all`, a list, or a test on names. */
-  readonly parameters: typeof all | readonly Tensor[] | ((name: string) => boolean)
-  readonly optimizer: Optimizer
+  /**
+   * Greatest Euclidean norm of all gradients of this loss together, rows of sparse tables included: longer gradients
+   * are scaled down to it (Pascanu, Mikolov, Bengio 2013; `torch.nn.utils.clip_grad_norm_`).
+   */
+  readonly clipNorm?: number
+  /** Report that norm, before clipping, as `<loss>/gradientNorm`; `requireFinite` may name it. */
+  readonly gradientNorm?: boolean
 }
+
+/** One rule for some parameters, or several groups with rules of their own; a parameter is in one group. */
+export type UpdateOptions<Outputs> = LossOptions<Outputs> &
+  (GroupOptions | { readonly groups: readonly GroupOptions[] })
 
 export interface CompileOptions<S extends Schema, Outputs> extends RunnerOptions {
   readonly schema: S
   /** Losses, what they move and how. All gradients are taken at the values before the step. */
   readonly updates?: readonly UpdateOptions<Outputs>[]
+  /**
+   * Batches that count as one: gradients are added up over so many steps, and the last of them moves the parameters by
+   * their mean. Rates and norms are those of that last step.
+   */
+  readonly accumulate?: number
   /** Default: 'train' when there are updates. */
   readonly mode?: Mode
   /** Seeds dropout. */
@@ -105,18 +131,31 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   readonly request: TraceRequest
   private readonly schema: S
   private readonly model: object
-  private readonly seed: number
-  private readonly shapes: ReadonlyMap<string, number>
+  readonly seed: number
+  private readonly ranks: ReadonlyMap<string, number>
+  /** Steps that move the parameters together. */
+  readonly accumulate: number
+  private readonly accumulation: Accumulation | null
+  private readonly runners: readonly GraphRunner[]
   private optimizerDefault: OptimizerState | null = null
   private staging: { readonly capacities: Counts; readonly ring: Staging } | null = null
-  /** Steps submitted so far: what dropout draws by. */
-  private steps = 0
+  /** Steps submitted so far. Dropout draws by (seed, stepCount): set it to continue an earlier run. */
+  stepCount = 0
 
   constructor(model: object, build: (model: object, batch: Batch<S>) => Outputs, options: CompileOptions<S, Outputs>) {
-    const { schema, updates = [], mode = updates.length > 0 ? 'train' : 'evaluate', seed = 0 } = options
+    const { schema, updates = [], mode = updates.length > 0 ? 'train' : 'evaluate', seed = 0, accumulate = 1 } = options
+    if (!(Number.isInteger(accumulate) && accumulate >= 1)) {
+      throw new KairosError('KAIROS_ARGUMENT', {
+        op: 'compile',
+        argument: 'accumulate',
+        expected: 'a whole number of at least 1',
+        got: `${accumulate}`,
+      })
+    }
     this.schema = schema
     this.model = model
     this.seed = seed
+    this.accumulate = accumulate
     namedVariables(model) // gives every variable its name
     const batch = Object.fromEntries(
       Object.entries(schema).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]),
@@ -124,9 +163,12 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const { outputs, assignments } = collectAssignments(() => withMode(mode, () => build(model, batch as Batch<S>)))
     checkUpdates(updates)
     const requests = updates.map((update): Update<Tensor> => updateOf(update, outputs, model))
-    this.request = { outputs, updates: requests, assignments }
+    const adding = requests.map((update) => ({ ...update, accumulation: { phase: 'add' as const, steps: accumulate } }))
+    this.request = { outputs, updates: accumulate > 1 ? adding : requests, assignments }
     this.runner = new GraphRunner(this.request, options)
-    this.shapes = new Map(Object.entries(outputs).map(([name, tensor]) => [name, tensor.shape.length]))
+    this.accumulation = accumulate > 1 ? new Accumulation(requests, accumulate, options) : null
+    this.runners = this.accumulation ? [this.runner, this.accumulation.runner] : [this.runner]
+    this.ranks = resultRanks(...this.runners)
   }
 
   get executor(): Executor {
@@ -135,9 +177,11 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
 
   /** Scalars that a step may be given, by name, with their defaults. */
   get scalars(): Readonly<Record<string, number | undefined>> {
-    const scalars = this.runner.inputs.filter(
-      ({ name, node }) => !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0,
-    )
+    const scalars = this.runners
+      .flatMap(({ inputs }) => inputs)
+      .filter(
+        ({ name, node }) => name !== KEEP && !(name in this.schema) && specOf({ node, index: 0 }).shape.length === 0,
+      )
     return Object.fromEntries(scalars.map(({ name, otherwise }) => [name, otherwise]))
   }
 
@@ -165,7 +209,7 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const lease = isLeased(batch) ? batch.lease : undefined
     if (!isLeased(batch)) Object.assign(feeds, batch)
     // Taken when submitted, so that steps in flight together draw apart.
-    const step = this.steps++
+    const step = this.stepCount++
     if (this.runner.inputs.some(({ name }) => name === RANDOM)) feeds[RANDOM] = Int32Array.of(this.seed, step)
     for (const name of Object.keys(this.schema)) {
       if (!this.runner.inputs.some((known) => known.name === name)) delete feeds[name]
@@ -183,10 +227,10 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
       ...(options.requireFinite ? { requireFinite: options.requireFinite } : {}),
     }
     try {
-      return await this.runner.run(request)
+      return await (this.accumulation ? this.accumulation.run(this.runner, request) : this.runner.run(request))
     } catch (error) {
       // A failed step leaves no trace, unless a later one is already under way.
-      if (this.steps === step + 1) this.steps = step
+      if (this.stepCount === step + 1) this.stepCount = step
       throw error
     }
   }
@@ -223,15 +267,17 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
   }
 
   private entriesOf(store: Extract<Leaf, { kind: 'state' }>['store']) {
-    const leaves = this.runner.plan.buffers.map(({ value }) => value.node.leaf).filter((leaf) => leaf?.kind === 'state')
-    return leaves
+    const leaves = this.runners
+      .flatMap(({ plan }) => plan.buffers.map(({ value }) => value.node.leaf))
+      .filter((leaf) => leaf?.kind === 'state')
       .filter((leaf) => leaf.store === store)
-      .map(({ variable }) => entryOf(variableName(variable), variable, 0))
+    const entries = leaves.map(({ variable }) => entryOf(variableName(variable), variable, 0))
+    return [...new Map(entries.map((entry) => [entry.name, entry])).values()]
   }
 
   private resultsOf({ outputs }: RunResult): Results<Outputs> {
     const results: Record<string, unknown> = {}
-    for (const [name, { data }] of Object.entries(outputs)) results[name] = this.shapes.get(name) === 0 ? data[0] : data
+    for (const [name, { data }] of Object.entries(outputs)) results[name] = this.ranks.get(name) === 0 ? data[0] : data
     return results as Results<Outputs>
   }
 }
@@ -242,10 +288,11 @@ export const RANDOM = 'random'
 const isLeased = <S extends Schema>(batch: BatchArrays<S> | LeasedBatch<S>): batch is LeasedBatch<S> => 'lease' in batch
 
 function updateOf<Outputs extends Record<string, Tensor>>(
-  { loss, parameters, optimizer }: UpdateOptions<Outputs>,
+  options: UpdateOptions<Outputs>,
   outputs: Outputs,
   model: object,
 ): Update<Tensor> {
+  const { loss, clipNorm, gradientNorm = clipNorm !== undefined } = options
   const tensor = outputs[loss]
   if (!tensor) {
     throw new KairosError('KAIROS_UNKNOWN_NAME', {
@@ -255,13 +302,50 @@ function updateOf<Outputs extends Record<string, Tensor>>(
       got: `'${loss}'`,
     })
   }
-  const chosen =
-    parameters === all
-      ? parametersOf(model)
-      : typeof parameters === 'function'
-        ? parametersOf(model, parameters)
-        : parameters
-  return { name: loss, loss: tensor, parameters: chosen, optimizer }
+  if (clipNorm !== undefined && !(clipNorm > 0)) {
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'compile',
+      argument: 'updates.clipNorm',
+      expected: 'greater than 0',
+      got: `${clipNorm}`,
+    })
+  }
+  const groups = ('groups' in options ? options.groups : [options]).map(
+    ({ parameters, optimizer, name }, index): ParameterGroup<Tensor> => ({
+      name: name ?? (index === 0 ? loss : `${loss}/${index}`),
+      parameters: chosen(model, parameters),
+      optimizer,
+    }),
+  )
+  checkGroups(groups)
+  return { name: loss, loss: tensor, groups, gradientNorm, ...(clipNorm === undefined ? {} : { clipNorm }) }
+}
+
+function chosen(model: object, parameters: ParameterChoice): readonly Tensor[] {
+  if (parameters === all) return parametersOf(model)
+  return typeof parameters === 'function' ? parametersOf(model, parameters) : parameters
+}
+
+function checkGroups(groups: readonly ParameterGroup<Tensor>[]): void {
+  const refuseTwice = (argument: string, expected: string, name: string) => {
+    throw new KairosError('KAIROS_DUPLICATE', { op: 'compile', argument, expected, got: `'${name}' twice` })
+  }
+  const names = new Set<string>()
+  const seen = new Set<unknown>()
+  for (const { name, parameters } of groups) {
+    if (names.has(name)) refuseTwice('updates.groups', 'a name for each', name)
+    names.add(name)
+    for (const parameter of parameters) {
+      const variable = variableOf(parameter)
+      if (seen.has(variable)) refuseTwice('updates.groups', 'each parameter in one group', nameOf(parameter))
+      seen.add(variable)
+    }
+  }
+}
+
+const nameOf = (parameter: Tensor): string => {
+  const variable = variableOf(parameter)
+  return variable ? variableName(variable) : 'a computed tensor'
 }
 
 function checkUpdates<Outputs>(updates: readonly UpdateOptions<Outputs>[]): void {
@@ -311,38 +395,4 @@ export function assign<S extends Shape, D extends DType>(
 function collectAssignments<T>(build: () => T): { outputs: T; assignments: readonly TensorAssignment[] } {
   const assignments: TensorAssignment[] = []
   return { outputs: collecting.run(assignments, build), assignments }
-}
-
-// Stores of a model ------------------------------------------------------------------------------------------------
-
-function entryOf(name: string, variable: Variable, seed: number) {
-  return { name, dtype: variable.dtype, shape: variable.shape, data: variable.initialize(name, seed) }
-}
-
-const entriesFor = (model: object, seed: number, trainable: boolean) =>
-  namedVariables(model)
-    .filter(({ variable }) => variable.trainable === trainable)
-    .map(({ name, variable }) => entryOf(name, variable, seed))
-
-/** A fresh parameter set of a model, drawn from its initialisers. */
-export const createParameters = (model: object, seed = 0): ParameterSet =>
-  ParameterSet.create(entriesFor(model, seed, true))
-
-/** Fresh state of a model. */
-export const createState = (model: object): State => State.create(entriesFor(model, 0, false))
-
-const parameterDefaults = new WeakMap<object, ParameterSet>()
-const stateDefaults = new WeakMap<object, State>()
-
-/** The parameters that every program over this model uses when a step is given none. */
-export function parametersFor(model: object): ParameterSet {
-  const present = parameterDefaults.get(model) ?? createParameters(model)
-  parameterDefaults.set(model, present)
-  return present
-}
-
-export function stateFor(model: object): State {
-  const present = stateDefaults.get(model) ?? createState(model)
-  stateDefaults.set(model, present)
-  return present
 }

@@ -1,5 +1,5 @@
 /** Live counts of symbols, from what was fed, and the capacities that a program is bound to. */
-import { evaluateDim, formatShape, type Shape, termsOf } from '../core/dim.js'
+import { type Dim, formatShape, type Shape, termsOf } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 
 export interface SymbolicInput {
@@ -27,12 +27,16 @@ export function inferCounts(
       const length = lengths[name]
       const unknown = unknownFactor(shape, counts)
       if (length === undefined || !unknown || unknown.symbol in counts) continue
-      const count = unknown.times === 0 ? 0 : length / unknown.times
-      if (!Number.isInteger(count)) {
+      const { times, slope, rest } = unknown
+      const count = times === 0 ? 0 : (length / times - rest) / slope
+      if (!Number.isInteger(count) || count < 0) {
         throw new KairosError('KAIROS_SHAPE', {
           op: 'run',
           argument: `feeds.${name}`,
-          expected: `a multiple of ${unknown.times} elements for shape ${formatShape(shape)}`,
+          expected:
+            rest === 0
+              ? `a multiple of ${times * slope} elements for shape ${formatShape(shape)}`
+              : `${times * rest} elements more than a multiple of ${times * slope} for shape ${formatShape(shape)}`,
           got: `${length}`,
         })
       }
@@ -54,17 +58,43 @@ export function inferCounts(
   return counts
 }
 
-/** The only symbol of a shape whose count is not known, when it stands alone as a dim, and the product of the rest. */
-function unknownFactor(shape: Shape, counts: Counts): { symbol: string; times: number } | null {
-  let symbol: string | null = null
+/**
+ * The only symbol of a shape whose count is not known, when one dim is slope * symbol + rest; `times` is the product of
+ * the other dims.
+ */
+function unknownFactor(
+  shape: Shape,
+  counts: Counts,
+): { symbol: string; times: number; slope: number; rest: number } | null {
+  let found: { symbol: string; slope: number; rest: number } | null = null
   let times = 1
   for (const dim of shape) {
-    const unknown = termsOf(dim).flatMap((term) => term.symbols.filter((name) => !(name in counts)))
-    if (unknown.length === 0) times *= evaluateDim(dim, counts)
-    else if (symbol === null && unknown[0] === dim) symbol = dim
-    else return null
+    const linear = linearIn(dim, counts)
+    if (linear === null || (linear.symbol !== null && found)) return null
+    if (linear.symbol === null) times *= linear.rest
+    else found = { ...linear, symbol: linear.symbol }
   }
-  return symbol === null ? null : { symbol, times }
+  return found && { ...found, times }
+}
+
+/** A dim as slope * symbol + rest; null when it has several unknown symbols, or products with one. */
+function linearIn(dim: Dim, counts: Counts): { symbol: string | null; slope: number; rest: number } | null {
+  let symbol: string | null = null
+  let slope = 0
+  let rest = 0
+  for (const { coefficient, symbols } of termsOf(dim)) {
+    const unknown = symbols.filter((name) => !(name in counts))
+    const known = symbols.filter((name) => name in counts)
+    const factor = known.reduce((product, name) => product * (counts[name] as number), coefficient)
+    const [name] = unknown
+    if (name === undefined) rest += factor
+    else if (unknown.length > 1 || (symbol !== null && symbol !== name)) return null
+    else {
+      symbol = name
+      slope += factor
+    }
+  }
+  return slope === 0 && symbol !== null ? null : { symbol, slope, rest }
 }
 
 const GROWTH = 1.5

@@ -44,6 +44,16 @@ export interface InvalidCase<A extends Attributes = Attributes> {
   readonly message: RegExp
 }
 
+export interface IdRule {
+  readonly operand: number
+  /** Ids must lie in [0, limit). */
+  limit(inputs: readonly TensorSpec[]): Dim
+  /** Name of an int attribute whose value is accepted besides. */
+  readonly alsoAllowed?: string
+  /** Position of the operand that the ids index, to name it in the error. */
+  readonly table?: number
+}
+
 export interface OpDefinition<A extends Attributes = Attributes> {
   readonly name: string
   /** The native kernel that runs it, by default the one of the same name. Elementwise ops share one. */
@@ -67,16 +77,20 @@ export interface OpDefinition<A extends Attributes = Attributes> {
     readonly attribute: string
     readonly activations: readonly string[]
   }
+  /** The result is operand 0 with some rows replaced: as a commit step it writes the variable itself, and cannot fail. */
+  readonly commits?: boolean
+  /**
+   * The op computes a size: result `output`, an int32 of rank 0, is the count of `symbol`, at most `limit`. Its results
+   * may be sized by the symbol.
+   */
+  readonly computes?: (
+    inputs: readonly TensorSpec[],
+    attributes: A,
+  ) => { readonly symbol: string; readonly limit: Dim; readonly output: number }
+  /** Operand `table` is read only at the rows that `ids` name, so its gradient can be sparse; `offsets` pool rows in bags. */
+  readonly lookup?: { readonly table: number; readonly ids: number; readonly offsets?: number }
   /** Operands that hold ids: fed ids are range-checked before a run, with these words. */
-  readonly ids?: readonly {
-    readonly operand: number
-    /** Ids must lie in [0, limit). */
-    limit(inputs: readonly TensorSpec[]): Dim
-    /** Name of an int attribute whose value is accepted besides. */
-    readonly alsoAllowed?: string
-    /** Position of the operand that the ids index, to name it in the error. */
-    readonly table?: number
-  }[]
+  readonly ids?: readonly IdRule[] | ((inputs: readonly TensorSpec[], attributes: A) => readonly IdRule[])
   /** Checks operands and attributes and gives the specs of the results. Throws through `refuse`. */
   infer(inputs: readonly TensorSpec[], attributes: A): readonly TensorSpec[]
   /** Written with ops, per operand; null where no gradient flows. A string says why the op has none at all. */

@@ -1,8 +1,8 @@
 /**
- * Pass 9: the program file, version 1. Little-endian, no padding; a string is its byte length and its UTF-8 bytes.
+ * Pass 9: the program file, version 2. Little-endian, no padding; a string is its byte length and its UTF-8 bytes.
  *
  *     "KAIROSPG" version flags length
- *     symbols  dims  storageCount  stores  buffers  steps  commitStart  outputs  checks
+ *     symbols  dims  storageCount  stores  buffers  steps  commitStart  outputs  checks  computed
  *
  * `native/runtime/program.h` reads it back and checks all of it before anything runs.
  */
@@ -10,13 +10,15 @@ import { type Dim, symbolsOf, termsOf } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import { variableName, variableOf } from './autodiff.js'
 import { ByteWriter } from './byteWriter.js'
+import { computedSymbols } from './computed.js'
+import type { IdRule } from './defineOp.js'
 import { kernelOf } from './kernelOf.js'
 import { type AttributeType, type KernelDeclaration, kernelTable } from './kernelTable.js'
 import { type AttributeValue, type Node, type StoreSlot, specOf, tensorOf, type Value, valueKey } from './node.js'
 import type { Plan, PlannedBuffer } from './plan.js'
 
 export const PROGRAM_MAGIC = 'KAIROSPG'
-export const PROGRAM_VERSION = 1
+export const PROGRAM_VERSION = 2
 
 /** Store slots in the order in which every program lists them. */
 export const storeSlots = ['parameters', 'optimizer', 'state'] as const satisfies readonly StoreSlot[]
@@ -54,6 +56,8 @@ export function encode(plan: Plan, { sources = true }: EncodeOptions = {}): Uint
   const checks = checksOf(graph.nodes)
   for (const { value } of buffers) specOf(value).shape.forEach(dimIndex)
   for (const { limit } of checks) dimIndex(limit)
+  const computed = computedSymbols(kernelSteps)
+  for (const { limit } of computed) dimIndex(limit)
 
   const symbols = symbolsOf([...dims.keys()])
   writer.list(symbols, (symbol) => writer.string(symbol))
@@ -76,6 +80,9 @@ export function encode(plan: Plan, { sources = true }: EncodeOptions = {}): Uint
   writer.list(graph.outputs, ({ name, value }) => writer.string(name).u32(bufferOf(value)))
   writer.list(checks, ({ ids, limit, alsoAllowed, table }) => {
     writer.u32(bufferOf(ids)).u32(dimIndex(limit)).i64(alsoAllowed).string(table)
+  })
+  writer.list(computed, ({ symbol, limit, count }) => {
+    writer.u32(symbols.indexOf(symbol)).u32(dimIndex(limit)).u32(bufferOf(count))
   })
   return writer.finish(lengthAt)
 }
@@ -155,7 +162,7 @@ interface Check {
 function checksOf(nodes: readonly Node[]): Check[] {
   const checks = new Map<string, Check>()
   for (const node of nodes) {
-    for (const rule of node.op?.ids ?? []) {
+    for (const rule of idRules(node)) {
       let ids = node.inputs[rule.operand] as Value
       while (ids.node.op && (ids.node.op.alias || ids.node.op.permutes)) ids = ids.node.inputs[0] as Value
       if (ids.node.leaf?.kind !== 'input') continue
@@ -166,6 +173,11 @@ function checksOf(nodes: readonly Node[]): Check[] {
     }
   }
   return [...checks.values()]
+}
+
+function idRules({ op, inputs, attributes }: Node): readonly IdRule[] {
+  const ids = op?.ids ?? []
+  return typeof ids === 'function' ? ids(inputs.map(specOf), attributes) : ids
 }
 
 function tableName(value: Value): string {

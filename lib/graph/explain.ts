@@ -2,6 +2,7 @@
 import { evaluateDim, formatShape, multiplyDims, type Shape } from '../core/dim.js'
 import { bytesOf } from '../core/dtype.js'
 import { variableName } from './autodiff.js'
+import { withLimits } from './computed.js'
 import type { Counts } from './counts.js'
 import { nameOfOpcode } from './elementwiseChain.js'
 import type { Graph } from './graph.js'
@@ -39,7 +40,8 @@ export function explain(request: TraceRequest, counts: Counts): Explanation {
   return { passes, plan }
 }
 
-function summarize(name: string, graph: Graph, counts: Counts): PassSummary {
+function summarize(name: string, graph: Graph, given: Counts): PassSummary {
+  const counts = withLimits(graph.nodes, given)
   const ops = graph.nodes.filter(({ op }) => op !== null)
   return {
     name,
@@ -97,8 +99,10 @@ export function formatGraph(graph: Graph): string {
     )
   }
   for (const { name, value } of graph.outputs) lines.push(`  output ${name} = ${nameOf(value)}`)
-  for (const { loss, name, parameters, optimizer } of graph.updates) {
-    lines.push(`  update ${parameters.length} parameters to lower ${name} = ${nameOf(loss)} by ${optimizer.name}`)
+  for (const { loss, name, groups } of graph.updates) {
+    for (const { parameters, optimizer } of groups) {
+      lines.push(`  update ${parameters.length} parameters to lower ${name} = ${nameOf(loss)} by ${optimizer.name}`)
+    }
   }
   for (const { target, value } of graph.assignments) lines.push(`  ${nameOf(target)} <- ${nameOf(value)}`)
   return lines.join('\n')
@@ -131,7 +135,8 @@ function describeOp(node: Node): string {
 }
 
 /** Kernel steps in order, with the storage that each result takes. */
-function formatPlan(plan: Plan, counts: Counts): string {
+function formatPlan(plan: Plan, given: Counts): string {
+  const counts = withLimits(plan.kernelSteps, given)
   const storageOf = new Map(plan.buffers.map(({ value, storage }) => [valueKey(value), storage]))
   const leafNames = new Map(
     plan.buffers.flatMap(({ value }) => (value.node.leaf ? [[valueKey(value), leafName(value.node)] as const] : [])),

@@ -21,7 +21,7 @@ export interface Graph {
 export function makeGraph(parts: Omit<Graph, 'nodes'>): Graph {
   const roots = [
     ...parts.outputs.map(({ value }) => value),
-    ...parts.updates.flatMap(({ loss, parameters }) => [loss, ...parameters]),
+    ...parts.updates.flatMap(({ loss, groups }) => [loss, ...groups.flatMap(({ parameters }) => parameters)]),
     ...parts.assignments.flatMap(({ target, value }) => [value, target]),
   ]
   return { ...parts, nodes: reachable(roots) }
@@ -79,7 +79,7 @@ export function mapValues(graph: Omit<Graph, 'nodes'>, now: (value: Value) => Va
     updates: graph.updates.map((update) => ({
       ...update,
       loss: now(update.loss),
-      parameters: update.parameters.map(now),
+      groups: update.groups.map((group) => ({ ...group, parameters: group.parameters.map(now) })),
     })),
     assignments: graph.assignments.map(({ target, value }) => ({ target: now(target), value: now(value) })),
   })

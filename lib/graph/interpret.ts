@@ -1,6 +1,7 @@
 /** Evaluates a graph with the ops' own float64 references: slow, plain, and what everything else is compared with. */
 import { evaluateDim, isSymbol, type Shape } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
+import { computedSymbol, makersOf, predecessors } from './computed.js'
 import type { ReferenceArray } from './defineOp.js'
 import { reachable } from './graph.js'
 import {
@@ -29,15 +30,32 @@ export interface InterpretOptions {
  */
 export function interpret(tensors: readonly Tensor[], options: InterpretOptions = {}): ReferenceArray[] {
   const nodes = reachable(tensors.map(({ value }) => value))
-  const counts = { ...countsOf(nodes, options), ...options.counts }
+  const counts: Record<string, number> = { ...countsOf(nodes, options), ...options.counts }
   const known = new Map<string, ReferenceArray>()
-  for (const node of nodes) {
-    for (const [index, result] of evaluate(node, known, counts, options).entries()) {
+  for (const node of inOrder(nodes)) {
+    const results = evaluate(node, known, counts, options)
+    const computed = computedSymbol(node)
+    if (computed) counts[computed.symbol] = (results[computed.count.index] as ReferenceArray).data[0] as number
+    for (const [index, result] of results.entries()) {
       checkShape(node, index, result, counts)
       known.set(valueKey({ node, index }), result)
     }
   }
   return tensors.map(({ value }) => known.get(valueKey(value)) as ReferenceArray)
+}
+
+/** Operands first, and a size before whatever has it. */
+function inOrder(nodes: readonly Node[]): readonly Node[] {
+  const makers = makersOf(nodes)
+  if (makers.size === 0) return nodes
+  const order = new Set<Node>()
+  const visit = (node: Node) => {
+    if (order.has(node)) return
+    for (const before of predecessors(node, makers)) visit(before)
+    order.add(node)
+  }
+  nodes.forEach(visit)
+  return [...order]
 }
 
 function evaluate(

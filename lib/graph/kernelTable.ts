@@ -14,8 +14,10 @@ export interface KernelDeclaration {
   readonly outputs: readonly [number, number]
   /** Name and type; a trailing `?` on the name marks an optional attribute. */
   readonly attributes: Readonly<Record<string, AttributeType>>
-  /** A result may be written over an operand of the same size that nobody reads later. */
-  readonly inPlace?: boolean
+  /** A result may be written over an operand of the same size that nobody reads later: over any, or over that one. */
+  readonly inPlace?: boolean | number
+  /** The result, an int32 of rank 0, that is the first size of the results before it: only so many rows are written. */
+  readonly computes?: number
   /** May find a bad id while running, so it stands before the commit steps. */
   readonly raisesIdFault?: boolean
 }
@@ -24,7 +26,7 @@ const kernel = (
   inputs: number | readonly [number, number],
   outputs: number | readonly [number, number],
   attributes: Record<string, AttributeType> = {},
-  properties: { inPlace?: boolean; raisesIdFault?: boolean } = {},
+  properties: Pick<KernelDeclaration, 'inPlace' | 'computes' | 'raisesIdFault'> = {},
 ): KernelDeclaration => ({
   inputs: typeof inputs === 'number' ? [inputs, inputs] : inputs,
   outputs: typeof outputs === 'number' ? [outputs, outputs] : outputs,
@@ -60,12 +62,15 @@ export const kernelTable = {
 
   // Products
   matmul: kernel([2, 3], 1, { transposeA: 'bool', transposeB: 'bool', activation: 'string' }),
+  gram: kernel(1, 1),
 
   // Normalisation over the last axis
   softmax: kernel(1, 1, {}, { inPlace: true }),
   softmaxBackward: kernel(2, 1, {}, { inPlace: true }),
   layerNorm: kernel(3, 3, { epsilon: 'float' }),
   layerNormBackward: kernel(5, 3),
+  rmsNorm: kernel(2, 2, { epsilon: 'float' }),
+  rmsNormBackward: kernel(4, 2),
 
   // Attention. `range` and `bias` say which operands are there; a rate above 0 that `random` is.
   attention: kernel([3, 6], 2, attentionAttributes, { raisesIdFault: true }),
@@ -76,13 +81,27 @@ export const kernelTable = {
   // Embedding
   gather: kernel(2, 1, {}, { raisesIdFault: true }),
   gatherBackward: kernel(3, 1, { 'paddingIndex?': 'int' }, { raisesIdFault: true }),
+  embeddingBag: kernel(3, 1, { mode: 'string' }, { raisesIdFault: true }),
+  embeddingBagBackward: kernel(4, 1, { mode: 'string' }, { raisesIdFault: true }),
+  coalesce: kernel([3, 4], 3, { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true, computes: 2 }),
+  updateRows: kernel(3, 1, {}, { inPlace: 0 }),
+  tableSlots: kernel([1, 64], 1, { rows: 'ints' }, { raisesIdFault: true }),
 
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),
+  sampleNegatives: kernel(1, 1, { classes: 'int', octaves: 'float', salt: 'int' }),
 
   // Losses
   softmaxCrossEntropy: kernel(2, 2, { ignoreIndex: 'int' }, { raisesIdFault: true }),
   softmaxCrossEntropyBackward: kernel(4, 1, { ignoreIndex: 'int' }, { raisesIdFault: true }),
+
+  linearCrossEntropy: kernel([3, 4], 2, { ignoreIndex: 'int', labelSmoothing: 'float' }, { raisesIdFault: true }),
+  linearCrossEntropyBackward: kernel(
+    [6, 7],
+    [2, 3],
+    { ignoreIndex: 'int', labelSmoothing: 'float' },
+    { raisesIdFault: true },
+  ),
 
   // Fourier transforms along the last but one axis
   rfft: kernel(1, 1),
@@ -92,6 +111,8 @@ export const kernelTable = {
 
   // Ranking
   targetRank: kernel(3, 1, {}, { raisesIdFault: true }),
+  topK: kernel(1, 2, { k: 'int' }),
+  topKBackward: kernel(2, 1, {}, { raisesIdFault: true }),
 } as const satisfies Record<string, KernelDeclaration>
 
 export type KernelName = keyof typeof kernelTable

@@ -11,26 +11,29 @@ import { stateLeaf } from './leaf.js'
 import type { Tensor, Variable } from './node.js'
 
 /** Fills `values`; `random` is seeded by the run's seed and the parameter's name. */
-export type Initializer = (values: Float32Array, random: ReturnType<typeof createRandom>) => void
+export interface Initializer {
+  (values: Float32Array, random: ReturnType<typeof createRandom>): void
+  /** Elements are drawn one after another, so that filling piece by piece is the same. */
+  readonly sequential?: boolean
+}
+
+const sequential = (fill: Initializer): Initializer => Object.assign(fill, { sequential: true })
 
 /** Normal with mean 0. */
-export const normal =
-  (deviation: number): Initializer =>
-  (values, random) => {
+export const normal = (deviation: number): Initializer =>
+  sequential((values, random) => {
     for (let i = 0; i < values.length; i++) values[i] = random.normal() * deviation
-  }
+  })
 
-export const uniform =
-  (low: number, high: number): Initializer =>
-  (values, random) => {
+export const uniform = (low: number, high: number): Initializer =>
+  sequential((values, random) => {
     for (let i = 0; i < values.length; i++) values[i] = low + (high - low) * random.uniform()
-  }
+  })
 
-export const filled =
-  (value: number): Initializer =>
-  (values) => {
+export const filled = (value: number): Initializer =>
+  sequential((values) => {
     values.fill(value)
-  }
+  })
 
 export const zeros = filled(0)
 export const ones = filled(1)
@@ -41,25 +44,53 @@ export const xavierUniform = (fanIn: number, fanOut: number): Initializer => {
   return uniform(-bound, bound)
 }
 
-function floatVariable(shape: readonly number[], initializer: Initializer, trainable: boolean): Variable {
-  const count = shape.reduce((product, dim) => product * dim, 1)
+/** He et al. 2015: uniform within gain sqrt(3 / fan in); the gain of ReLU is sqrt(2). */
+export const kaimingUniform = (fanIn: number, gain = Math.SQRT2): Initializer => {
+  const bound = gain * Math.sqrt(3 / fanIn)
+  return uniform(-bound, bound)
+}
+
+/** Uniform within 1 / sqrt(fan in): what `torch.nn.Linear` starts from, weight and bias alike. */
+export const fanInUniform = (fanIn: number): Initializer => kaimingUniform(fanIn, Math.sqrt(1 / 3))
+
+function floatVariable(
+  shape: readonly number[],
+  initializer: Initializer,
+  trainable: boolean,
+  sparse: boolean,
+): Variable {
+  const pieces = (name: string, seed: number) => {
+    const random = createRandom(seed).fork(name)
+    return (values: Float32Array) => initializer(values, random)
+  }
   return {
     dtype: 'float32',
     shape,
     trainable,
+    ...(sparse ? { sparse } : {}),
+    ...(initializer.sequential ? { pieces } : {}),
     initialize: (name, seed) => {
-      const values = new Float32Array(count)
+      const values = new Float32Array(countOf(shape))
       initializer(values, createRandom(seed).fork(name))
       return values
     },
   }
 }
 
+export interface ParameterOptions {
+  /**
+   * Keep the gradient as the rows that a batch looked up, and update only those (PyTorch's `sparse=True`): for large
+   * tables. Optimisers then are lazy: moments of rows that are not looked up stand still.
+   */
+  readonly sparse?: boolean
+}
+
 /** A trainable float32 tensor of a model. */
 export const parameter = <const S extends readonly number[]>(
   shape: S,
   initializer: Initializer,
-): Tensor<S, 'float32'> => stateLeaf<S, 'float32'>('parameters', floatVariable(shape, initializer, true))
+  { sparse = false }: ParameterOptions = {},
+): Tensor<S, 'float32'> => stateLeaf<S, 'float32'>('parameters', floatVariable(shape, initializer, true, sparse))
 
 /** A tensor that the model keeps but no gradient moves: codebooks, counts, running moments. */
 export function state<const S extends readonly number[], D extends DType = 'float32'>(
@@ -67,10 +98,20 @@ export function state<const S extends readonly number[], D extends DType = 'floa
   dtype: D = 'float32' as D,
   fill = 0,
 ): Tensor<S, D> {
-  const count = shape.reduce((product, dim) => product * dim, 1)
-  const initialize = () => (arrayOf(dtype, count) as ArrayOf<DType>).fill(fill)
-  return stateLeaf<S, D>('state', { dtype, shape, trainable: false, initialize })
+  const initialize = () => (arrayOf(dtype, countOf(shape)) as ArrayOf<DType>).fill(fill)
+  return stateLeaf<S, D>('state', { dtype, shape, trainable: false, initialize, zeros: fill === 0 })
 }
+
+/** What an optimiser keeps beside a parameter, zeros at first. */
+export const zeroVariable = (shape: readonly number[], dtype: DType = 'float32'): Variable => ({
+  dtype,
+  shape,
+  trainable: false,
+  zeros: true,
+  initialize: () => arrayOf(dtype, countOf(shape)) as ArrayOf<DType>,
+})
+
+const countOf = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1)
 
 export interface NamedVariable {
   readonly name: string

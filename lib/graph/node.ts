@@ -36,7 +36,13 @@ export interface Variable {
   readonly shape: readonly number[]
   /** Fills a fresh store's entry. `name` seeds it, so equal names start equal. */
   readonly initialize: (name: string, seed: number) => Float32Array | Int32Array | Uint8Array
+  /** The same piece by piece: each call fills the elements that follow. Tables too large for one array start so. */
+  readonly pieces?: (name: string, seed: number) => (values: Float32Array) => void
+  /** Starts as zeros, which cost no memory before they are written. */
+  readonly zeros?: boolean
   readonly trainable: boolean
+  /** Its gradient is kept as the rows that a batch looked up, and only those are updated. */
+  readonly sparse?: boolean
 }
 
 export interface Node {

@@ -1,5 +1,4 @@
 /** The compiler: every pass in its order, each from a graph to a graph, each checked in debug runs. */
-import { autodiff } from './autodiff.js'
 import { expand } from './expand.js'
 import { fuseElementwise } from './fuseElementwise.js'
 import { fuseEpilogues } from './fuseEpilogues.js'
@@ -9,11 +8,12 @@ import { schedule } from './schedule.js'
 import { simplify } from './simplify.js'
 import { checkGraph, checkPlan, checkSchedule } from './spec.js'
 import { type TraceRequest, trace } from './trace.js'
+import { applyUpdates } from './training.js'
 
 /** Graph passes by the names that `kairos explain` prints. */
 export const graphPasses: readonly { readonly name: string; readonly run: (graph: Graph) => Graph }[] = [
   { name: 'simplify', run: simplify },
-  { name: 'autodiff', run: autodiff },
+  { name: 'autodiff', run: applyUpdates },
   { name: 'expand', run: expand },
   { name: 'simplify again', run: simplify },
   { name: 'fuse epilogues', run: fuseEpilogues },

@@ -104,13 +104,14 @@ class Planner {
 
   /** Operands that end with this step and are read element by element, so that a result may be written over them. */
   private overwritable(node: Node): { storage: number; operand: Value }[] {
-    if (!(kernelTable[kernelOf(node)] as KernelDeclaration).inPlace) return []
+    const { inPlace = false } = kernelTable[kernelOf(node)] as KernelDeclaration
+    if (inPlace === false) return []
     const maps = node.attributes.operands as readonly number[] | undefined
     const result = new Map<number, Value>()
     const excluded = new Set<number>()
     node.inputs.forEach((operand, index) => {
       const storage = this.storage(operand)
-      const full = maps === undefined || maps[2 * index + 1] === 0
+      const full = inPlace === true ? maps === undefined || maps[2 * index + 1] === 0 : inPlace === index
       const ends = this.root(operand).node.op !== null && this.storageEnd[storage] === this.position.get(node)
       if (full && ends) result.set(storage, operand)
       else excluded.add(storage)

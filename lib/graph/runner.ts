@@ -19,6 +19,7 @@ import {
   type Store,
   thrownAt,
 } from '../runtime/index.js'
+import { computedSymbols } from './computed.js'
 import { type Counts, growCapacities, inferCounts, type SymbolicInput } from './counts.js'
 import { encode, storeSlots } from './encode.js'
 import { type Leaf, type Node, type StoreSlot, specOf } from './node.js'
@@ -76,7 +77,9 @@ export class GraphRunner {
     const { nodes } = this.plan.graph
     this.inputs = nodes.filter(isInput).map((node) => ({ name: node.leaf.name, node, otherwise: node.leaf.otherwise }))
     this.shapes = this.inputs.map(({ name, node }) => ({ name, shape: specOf({ node, index: 0 }).shape }))
-    this.symbols = symbolsOf(this.plan.buffers.flatMap(({ value }) => specOf(value).shape))
+    const computed = new Set(computedSymbols(nodes).map(({ symbol }) => symbol))
+    const symbols = symbolsOf(this.plan.buffers.flatMap(({ value }) => specOf(value).shape))
+    this.symbols = symbols.filter((symbol) => !computed.has(symbol))
   }
 
   get executor(): Executor {

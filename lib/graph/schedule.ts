@@ -3,7 +3,7 @@
  *
  *     compute steps ... | checks | commit steps ...
  *
- * Compute steps write temporaries only. Commit steps are elementwise or copies, cannot fail, and alone write variables:
+ * Compute steps write temporaries only. Commit steps are elementwise, copies or row updates, cannot fail, and alone write variables:
  * a step that fails before them has changed nothing. A chain that gives a variable's new value writes it in place
  * where no other step still needs the old one; otherwise the value is copied at the end.
  */
@@ -12,6 +12,7 @@ import { multiplyDims, termsOf } from '../core/dim.js'
 import { bytesOf } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import { commitOnly } from './commitOnly.js'
+import { makersOf, predecessors } from './computed.js'
 import { applyOp, registry } from './defineOp.js'
 import { type Graph, makeGraph } from './graph.js'
 import { type Node, specOf, tensorOf, type Value, valueKey } from './node.js'
@@ -104,7 +105,9 @@ function readsInStep(node: Node, target: Value, copies: ReadonlySet<Node>): bool
   const maps = node.attributes.operands as readonly number[] | undefined
   return node.inputs.every(
     (operand, index) =>
-      aliasRoot(operand, copies).node !== target.node || (maps !== undefined && maps[2 * index + 1] === 0),
+      aliasRoot(operand, copies).node !== target.node ||
+      (maps !== undefined && maps[2 * index + 1] === 0) ||
+      (node.op?.commits === true && index === 0),
   )
 }
 
@@ -172,8 +175,20 @@ export function nominalBytes(value: Value): number {
  * the earliest traced. The depth-first order is kept where it needs no more.
  */
 function orderCompute(nodes: readonly Node[], graph: Graph): readonly Node[] {
-  const greedy = greedyOrder(nodes, graph)
-  return peakOf(greedy, graph) < peakOf(nodes, graph) ? greedy : nodes
+  const makers = makersOf(nodes)
+  const greedy = greedyOrder(nodes, graph, makers)
+  const usable = respects(nodes, makers)
+  return !usable || peakOf(greedy, graph) < peakOf(nodes, graph) ? greedy : nodes
+}
+
+/** Whether every size is computed before something has it. */
+function respects(nodes: readonly Node[], makers: ReadonlyMap<string, Node>): boolean {
+  const inside = new Set(nodes)
+  const done = new Set<Node>()
+  return nodes.every((node) => {
+    done.add(node)
+    return [...predecessors(node, makers)].every((before) => done.has(before) || !inside.has(before))
+  })
 }
 
 function readersLeft(graph: Graph): Map<string, number> {
@@ -198,14 +213,14 @@ function growth(node: Node, left: ReadonlyMap<string, number>): number {
   return made - freed
 }
 
-function greedyOrder(nodes: readonly Node[], graph: Graph): readonly Node[] {
+function greedyOrder(nodes: readonly Node[], graph: Graph, makers: ReadonlyMap<string, Node>): readonly Node[] {
   const left = readersLeft(graph)
   const inside = new Set(nodes)
   const position = new Map(nodes.map((node, index) => [node, index]))
   const users = new Map<Node, Node[]>()
   const waiting = new Map<Node, number>()
   for (const node of nodes) {
-    const operands = new Set(node.inputs.map((value) => value.node).filter((operand) => inside.has(operand)))
+    const operands = new Set([...predecessors(node, makers)].filter((operand) => inside.has(operand)))
     waiting.set(node, operands.size)
     for (const operand of operands) users.set(operand, [...(users.get(operand) ?? []), node])
   }

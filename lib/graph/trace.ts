@@ -22,7 +22,7 @@ export function trace({ outputs, updates = [], assignments = [] }: TraceRequest)
     updates: updates.map((update) => ({
       ...update,
       loss: update.loss.value,
-      parameters: update.parameters.map(({ value }) => value),
+      groups: update.groups.map((group) => ({ ...group, parameters: group.parameters.map(({ value }) => value) })),
     })),
     assignments: assignments.map(({ target, value }) => ({ target: target.value, value: value.value })),
   })

@@ -5,13 +5,26 @@ import type { Tensor, Variable } from './node.js'
 /** A float32 tensor of any shape: what optimisers move. */
 export type FloatTensor = Tensor<Shape, 'float32'>
 
-/** One training request of a program. `T` is a tensor while tracing and a value inside passes. */
-export interface Update<T> {
-  /** Name of the loss output; prefixes the optimiser's state. */
+/** Parameters that one rule moves. */
+export interface ParameterGroup<T> {
+  /** Prefixes the optimiser's state. */
   readonly name: string
-  readonly loss: T
   readonly parameters: readonly T[]
   readonly optimizer: Optimizer
+}
+
+/** One training request of a program. `T` is a tensor while tracing and a value inside passes. */
+export interface Update<T> {
+  /** Name of the loss output. */
+  readonly name: string
+  readonly loss: T
+  readonly groups: readonly ParameterGroup<T>[]
+  /** Greatest norm of all gradients together; longer ones are scaled down to it. */
+  readonly clipNorm?: number
+  /** Give that norm as an output. */
+  readonly gradientNorm?: boolean
+  /** One of the two programs of gradient accumulation: the one that adds up, or the one that moves the parameters. */
+  readonly accumulation?: { readonly phase: 'add' | 'apply'; readonly steps: number }
 }
 
 /** A rule from gradient to new value, written with ops: the compiler fuses it into one pass over memory. */

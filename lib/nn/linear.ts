@@ -8,9 +8,9 @@ export class Linear<In extends number, Out extends number> {
   readonly weight: Tensor<readonly [Out, In], 'float32'>
   readonly bias: Tensor<readonly [Out], 'float32'>
 
-  constructor(inputs: In, outputs: Out, initializer: Initializer = normal(0.02)) {
+  constructor(inputs: In, outputs: Out, initializer: Initializer = normal(0.02), biasInitializer: Initializer = zeros) {
     this.weight = parameter([outputs, inputs], initializer)
-    this.bias = parameter([outputs], zeros)
+    this.bias = parameter([outputs], biasInitializer)
   }
 
   /** x[..., in] -> [..., out]. Throws KAIROS_SHAPE when the last axis of `x` is not `in`. */

@@ -1,10 +1,10 @@
 /** Elementwise arithmetic. The second operand may be a number. */
-import type { Dim } from '../core/dim.js'
+import type { Dim, Shape } from '../core/dim.js'
 import type { Tensor } from '../graph/node.js'
 import { cast, greater, greaterEqual } from './comparison.js'
 import { type Binary, binary, type Unary, unary } from './elementwise.js'
 import { broadcastLike } from './movement.js'
-import type { Loose } from './support.js'
+import { type Loose, refuseArgument } from './support.js'
 import { log } from './transcendental.js'
 
 type Number32 = 'float32' | 'int32'
@@ -103,6 +103,12 @@ export const square: Unary = unary('square', {
   compute: (x) => x * x,
   gradient: (dy, { a }) => [multiply(dy, multiply(a, 2))],
 })
+
+/** x kept within [low, high]; no gradient flows where it was outside, half of it at a bound. */
+export function clamp<S extends Shape>(x: Tensor<S, 'float32'>, low: number, high: number): Tensor<S, 'float32'> {
+  if (!(low <= high)) refuseArgument('clamp', 'low and high', 'numbers in order', `${low} and ${high}`)
+  return minimum(maximum(x, low), high)
+}
 
 /** 1 - x, as gates use it. */
 export const oneMinus: Unary = (x) => add(negate(x) as Loose, 1)

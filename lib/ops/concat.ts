@@ -3,10 +3,10 @@
 import { addDims, type Dim, formatShape, type Shape, sameShape } from '../core/dim.js'
 import type { DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
-import type { AddSizes, Check, Cut, IsOpen, OrOpen, SameDim, ShapeError } from '../core/shapes.js'
+import type { AddSizes, Check, Cut, Inserted, IsOpen, OrOpen, SameDim, ShapeError } from '../core/shapes.js'
 import { defineOp, type ReferenceArray, refuse, requireDtype } from '../graph/defineOp.js'
 import type { Tensor } from '../graph/node.js'
-import { givenSize } from './movement.js'
+import { givenSize, unsqueeze } from './movement.js'
 import { sliceLoose } from './slice.js'
 import {
   array,
@@ -181,4 +181,27 @@ export function concat<const T extends readonly Tensor[], A extends number, cons
   const joined = concatOp(pieces, { axis: axisOf('concat', axis, rank) })[0] as Loose
   givenSize('concat', joined.shape.at(axis), size)
   return joined
+}
+
+/** The first piece's shape with an axis for the pieces. */
+type Stacked<T extends readonly unknown[], A extends number> =
+  T[0] extends Tensor<infer S> ? Inserted<'stack', S, A, readonly [T['length']]> : Shape
+
+/**
+ * Joins tensors of one shape along a new axis, inserted before `axis`, which may be the rank.
+ *
+ * Throws KAIROS_SHAPE when shapes differ or the axis is beyond the rank, KAIROS_DTYPE when types differ.
+ */
+export function stack<const T extends readonly Tensor[], A extends number>(
+  tensors: readonly [...T],
+  axis: A & Check<Stacked<T, A>>,
+): Tensor<OrOpen<Stacked<T, A>>, TypeOf<T[0]>> {
+  const [first, ...others] = tensors as readonly Tensor[]
+  others.forEach((other, index) => {
+    if (first && !sameShape(other.shape, first.shape)) {
+      refuse('stack', `tensors[${index + 1}]`, `of shape ${formatShape(first.shape)}`, formatShape(other.shape))
+    }
+  })
+  const pieces = (tensors as readonly Tensor[]).map((piece) => unsqueeze(piece as Loose, axis) as Loose)
+  return concatOp(pieces, { axis })[0] as Loose
 }

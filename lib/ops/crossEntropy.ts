@@ -6,8 +6,7 @@ import { defineOp, type Op, type OpCase, type ReferenceArray, requireDtype, requ
 import type { Tensor, TensorSpec } from '../graph/node.js'
 import { softplus } from './activation.js'
 import { add, multiply, subtract } from './arithmetic.js'
-import { broadcast } from './movement.js'
-import { softmax } from './softmax.js'
+import { broadcast, full } from './movement.js'
 import {
   array,
   at,
@@ -23,6 +22,7 @@ import {
   requireShape,
   typed,
 } from './support.js'
+import { exp } from './transcendental.js'
 
 type CrossEntropyAttributes = { ignoreIndex: number }
 
@@ -58,10 +58,10 @@ const forwardOp: Op<CrossEntropyAttributes> = defineOp<CrossEntropyAttributes>({
   },
   vjp: gradient(({ inputs: [logits, labels], outputs: [, logSumExp], cotangents, attributes }) => {
     const [dloss, dlogSumExp] = cotangents as readonly (Loose | null)[]
-    const classes = at(logits.shape, -1)
+    const spread = (rows: Loose): Loose => broadcast(rows, rows.shape.length, [at(logits.shape, -1)])
     const parts = [
       dloss && backwardOp([logits, labels, logSumExp, dloss], attributes)[0],
-      dlogSumExp && multiply(softmax(logits), broadcast(dlogSumExp, dlogSumExp.shape.length, [classes]) as Loose),
+      dlogSumExp && multiply(exp(subtract(logits, spread(logSumExp)) as Loose), spread(dlogSumExp)),
     ].filter((part): part is Loose => Boolean(part))
     return [parts.reduce((left, right) => add(left, right)), null]
   }),
@@ -190,4 +190,27 @@ export function sigmoidCrossEntropy<S extends Shape>(
   targets: Tensor<NoInfer<S> | readonly [], 'float32'> | number,
 ): Tensor<S, 'float32'> {
   return subtract(softplus(logits as Loose), multiply(logits as Loose, targets as Loose))
+}
+
+/**
+ * log(sum(exp(x))) along the last axis, without overflow; of nothing it is -Infinity.
+ *
+ * Throws KAIROS_SHAPE for rank 0, KAIROS_DTYPE unless float32.
+ */
+export function logSumExp<Lead extends Shape>(
+  x: Tensor<readonly [...Lead, Dim], 'float32'>,
+): Tensor<readonly [...Lead], 'float32'> {
+  // The second result of cross entropy, in one read of x; no row counts for the first.
+  const labels: Loose = full((x as Loose).shape.slice(0, -1) as Shape, IGNORED, 'int32')
+  return forwardOp([x as Loose, labels], { ignoreIndex: IGNORED })[1] as Loose
+}
+
+/**
+ * log(softmax(x)) along the last axis.
+ *
+ * Throws KAIROS_SHAPE for rank 0, KAIROS_DTYPE unless float32.
+ */
+export function logSoftmax<S extends Shape>(x: Tensor<S, 'float32'>): Tensor<S, 'float32'> {
+  const total: Loose = logSumExp(x as Loose)
+  return subtract(x as Loose, broadcast(total, total.shape.length, [at(x.shape, -1)]) as Loose) as Loose
 }

@@ -3,13 +3,16 @@ export * from './activation.js'
 export * from './arithmetic.js'
 export { type AttentionOptions, attention } from './attention.js'
 export * from './comparison.js'
-export { concat } from './concat.js'
+export { concat, stack } from './concat.js'
 export * from './crossEntropy.js'
 export * from './dropout.js'
 export type { Binary, Comparison, Unary } from './elementwise.js'
 export * from './embedding.js'
+export { embeddingBag, type PoolingMode, tableSlots } from './embeddingBag.js'
 export * from './frequency.js'
+export * from './gram.js'
 export * from './layerNorm.js'
+export * from './linearCrossEntropy.js'
 export * from './matmul.js'
 export {
   assumeShape,
@@ -21,12 +24,19 @@ export {
   reshape,
   size,
   split,
+  squeeze,
   transpose,
+  unsqueeze,
 } from './movement.js'
+export * from './normalize.js'
 export * from './ranking.js'
 export * from './reduction.js'
+export * from './rmsNorm.js'
+export * from './sampling.js'
 export { pad, slice } from './slice.js'
 export * from './softmax.js'
+export { coalesce, type SparseRows, updateRows } from './sparse.js'
 export type { Loose } from './support.js'
 export { targetAttention } from './targetAttention.js'
+export * from './topK.js'
 export * from './transcendental.js'

@@ -1,5 +1,6 @@
 /** Matrix products, with bias and activation in the same pass over the result. */
 import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from '../core/dim.js'
+import { erf64 } from '../core/erf.js'
 import type { Random } from '../core/random.js'
 import {
   defineOp,
@@ -14,7 +15,6 @@ import type { Tensor, TensorSpec } from '../graph/node.js'
 import { geluGradient } from './activation.js'
 import { multiply, oneMinus, square } from './arithmetic.js'
 import { greater, select } from './comparison.js'
-import { erf64 } from './erf.js'
 import { reshape, transpose } from './movement.js'
 import { sum } from './reduction.js'
 import {

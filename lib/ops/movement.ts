@@ -7,7 +7,7 @@
 
 import { type Dim, formatShape, multiplyDims, normalizeDim, type Shape, sameShape, sizeOf } from '../core/dim.js'
 import type { DType } from '../core/dtype.js'
-import type { Check, EndsWith, Inserted, OrOpen, Permuted, Replaced } from '../core/shapes.js'
+import type { Check, EndsWith, Inserted, OrOpen, Permuted, Replaced, Without } from '../core/shapes.js'
 import { defineOp, type Op, type ReferenceArray, refuse } from '../graph/defineOp.js'
 import { scalar } from '../graph/leaf.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
@@ -114,6 +114,35 @@ export function split<S extends Shape, D extends DType, A extends number, const 
   if (sizeOf(sizes) !== whole)
     refuse('split', 'sizes', `of product ${whole}`, `${formatShape(sizes)}, which is ${sizeOf(sizes)}`)
   return reshape(x, x.shape.toSpliced(where, 1, ...sizes)) as Loose
+}
+
+/**
+ * Inserts an axis of size 1 before `axis`, which may be the rank.
+ *
+ * Throws KAIROS_SHAPE when the axis is beyond the rank.
+ */
+export function unsqueeze<S extends Shape, D extends DType, A extends number>(
+  x: Tensor<S, D>,
+  axis: A & Check<Inserted<'unsqueeze', S, A, readonly [1]>>,
+): Tensor<OrOpen<Inserted<'unsqueeze', S, A, readonly [1]>>, D> {
+  if (!Number.isInteger(axis) || axis < 0 || axis > x.shape.length) {
+    refuse('unsqueeze', 'axis', `in [0, ${x.shape.length}] for shape ${formatShape(x.shape)}`, `${axis}`)
+  }
+  return reshape(x, x.shape.toSpliced(axis, 0, 1)) as Loose
+}
+
+/**
+ * Takes away an axis of size 1.
+ *
+ * Throws KAIROS_SHAPE when the axis is not there or has another size.
+ */
+export function squeeze<S extends Shape, D extends DType, A extends number>(
+  x: Tensor<S, D>,
+  axis: A & Check<Without<'squeeze', S, A>>,
+): Tensor<OrOpen<Without<'squeeze', S, A>>, D> {
+  const first = axisOf('squeeze', axis, x.shape.length)
+  if (at(x.shape, first) !== 1) refuse('squeeze', 'axis', 'one of size 1', `${first} of ${formatShape(x.shape)}`)
+  return reshape(x, x.shape.toSpliced(first, 1)) as Loose
 }
 
 /** A size that the caller wrote for the types: the truth, or a refusal. */

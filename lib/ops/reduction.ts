@@ -3,7 +3,7 @@ import type { Shape } from '../core/dim.js'
 import type { Check, OrOpen, Without } from '../core/shapes.js'
 import { defineOp, type ReferenceArray, requireDtype } from '../graph/defineOp.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
-import { divide, multiply } from './arithmetic.js'
+import { divide, multiply, negate, square, subtract } from './arithmetic.js'
 import { cast, equal } from './comparison.js'
 import { broadcast, size } from './movement.js'
 import {
@@ -173,4 +173,38 @@ export function mean<S extends Shape, A extends number | undefined = undefined, 
   const range = rangeOf('mean', x, axis, count)
   const total: Loose = sum(x as Loose, range.axis, range.count)
   return divide(total, size(x, range.axis, range.count))
+}
+
+/**
+ * The variance over `count` axes from `axis` on, or over all: squared distances from the mean over their number less
+ * `correction` (1, as PyTorch has it; 0 for the population's).
+ *
+ * Throws KAIROS_SHAPE when the axes are not there, KAIROS_DTYPE unless float32.
+ */
+export function variance<S extends Shape, A extends number | undefined = undefined, C extends number = 1>(
+  x: Tensor<S, 'float32'>,
+  axis?: A & Check<Reduced<'variance', S, A, C>>,
+  count: C = 1 as C,
+  { correction = 1 }: { readonly correction?: number } = {},
+): Tensor<OrOpen<Reduced<'variance', S, A, C>>, 'float32'> {
+  const range = rangeOf('variance', x, axis, count)
+  const { axis: first, count: axes } = range
+  const average = broadcast(mean(x as Loose, first, axes) as Loose, first, x.shape.slice(first, first + axes))
+  const squares: Loose = sum(square(subtract(x as Loose, average as Loose)) as Loose, first, axes)
+  return divide(squares, subtract(size(x, first, axes) as Loose, correction))
+}
+
+/**
+ * The least element over `count` axes from `axis` on, or over all; of nothing it is Infinity. Elements that share the
+ * minimum share its gradient equally.
+ *
+ * Throws KAIROS_SHAPE when the axes are not there, KAIROS_DTYPE unless float32.
+ */
+export function min<S extends Shape, A extends number | undefined = undefined, C extends number = 1>(
+  x: Tensor<S, 'float32'>,
+  axis?: A & Check<Reduced<'min', S, A, C>>,
+  count: C = 1 as C,
+): Tensor<OrOpen<Reduced<'min', S, A, C>>, 'float32'> {
+  const range = rangeOf('min', x, axis, count)
+  return negate(max(negate(x) as Loose, range.axis, range.count) as Loose) as Loose
 }

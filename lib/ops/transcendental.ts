@@ -1,7 +1,8 @@
 /** Elementwise exponentials, logarithms and waves. */
+
+import { erf64 } from '../core/erf.js'
 import { add, divide, multiply, negate, oneMinus, square } from './arithmetic.js'
 import { type Unary, unary } from './elementwise.js'
-import { erf64 } from './erf.js'
 
 /** e to the power of x */
 export const exp: Unary = unary('exp', { compute: Math.exp, gradient: (dy, { y }) => [multiply(dy, y)] })

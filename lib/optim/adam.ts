@@ -1,7 +1,8 @@
 /** Adam and AdamW. Written with ops: the compiler makes one pass over memory of each parameter's update. */
 import { KairosError } from '../core/errors.js'
 import { scalar, scalarInput } from '../graph/leaf.js'
-import type { Tensor, Variable } from '../graph/node.js'
+import { zeroVariable } from '../graph/module.js'
+import type { Tensor } from '../graph/node.js'
 import type { FloatTensor, Optimizer } from '../graph/update.js'
 import { add, cast, divide, multiply, oneMinus, power, sqrt, square, subtract } from '../ops/index.js'
 
@@ -36,8 +37,8 @@ export function adam({
   }
   return {
     name: weightDecay === 0 ? 'adam' : 'adamw',
-    slots: ({ shape }) => ({ exp_avg: zerosOf(shape), exp_avg_sq: zerosOf(shape) }),
-    shared: () => ({ step: { dtype: 'int32', shape: [], trainable: false, initialize: () => new Int32Array(1) } }),
+    slots: ({ shape }) => ({ exp_avg: zeroVariable(shape), exp_avg_sq: zeroVariable(shape) }),
+    shared: () => ({ step: zeroVariable([], 'int32') }),
     advance: ({ step }) => {
       const next = add(step as Tensor<readonly [], 'int32'>, 1)
       const count = cast(next, 'float32')
@@ -64,10 +65,3 @@ export function adam({
 
 type Slots = { readonly exp_avg: FloatTensor; readonly exp_avg_sq: FloatTensor }
 type Scalars = Readonly<Record<'stepSize' | 'correction' | 'kept', Tensor<readonly [], 'float32'>>>
-
-const zerosOf = (shape: readonly number[]): Variable => ({
-  dtype: 'float32',
-  shape,
-  trainable: false,
-  initialize: () => new Float32Array(shape.reduce((product, dim) => product * dim, 1)),
-})

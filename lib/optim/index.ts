@@ -1,2 +1,7 @@
+export { type AdagradOptions, adagrad, rowWiseAdagrad } from './adagrad.js'
 export { type AdamOptions, adam } from './adam.js'
-export { sgd } from './sgd.js'
+export { clipByValue } from './clip.js'
+export { averagedParameters, ema } from './ema.js'
+export type { PlateauOptions, PlateauState, Schedule } from './schedules.js'
+export * as schedules from './schedules.js'
+export { type SgdOptions, sgd } from './sgd.js'

@@ -129,6 +129,22 @@ export interface Addon {
   cloneStore(executor: ExecutorHandle, store: StoreHandle): Promise<StoreHandle>
   readStore(executor: ExecutorHandle, store: StoreHandle, names: readonly string[]): Promise<NativeArray[]>
   writeStore(executor: ExecutorHandle, store: StoreHandle, values: Readonly<Record<string, NativeArray>>): Promise<void>
+  /** A copy of elements [begin, end) of one entry. */
+  readStoreRange(
+    executor: ExecutorHandle,
+    store: StoreHandle,
+    name: string,
+    begin: number,
+    end: number,
+  ): Promise<NativeArray>
+  writeStoreRange(
+    executor: ExecutorHandle,
+    store: StoreHandle,
+    name: string,
+    begin: number,
+    end: number,
+    values: NativeArray,
+  ): Promise<void>
   /** target = sum of weights[i] * stores[i] over float32 entries; other entries are copied from the first store. */
   averageStores(
     executor: ExecutorHandle,

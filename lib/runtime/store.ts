@@ -52,6 +52,29 @@ export abstract class Store {
     await awaitNative(() => loadAddon().writeStore(executor.handle, handle, values))
   }
 
+  /** A copy of elements [begin, end) of an entry, in row-major order: large tables are saved piece by piece. */
+  async readRange(
+    name: string,
+    begin: number,
+    end: number,
+    executor: Executor = defaultExecutor(),
+  ): Promise<NativeArray> {
+    const handle = this.handleFor('readRange')
+    return awaitNative(() => loadAddon().readStoreRange(executor.handle, handle, name, begin, end))
+  }
+
+  /** Replaces the elements of an entry from `begin` on. Values are copied before the call returns. */
+  async writeRange(
+    name: string,
+    begin: number,
+    values: NativeArray,
+    executor: Executor = defaultExecutor(),
+  ): Promise<void> {
+    const handle = this.handleFor('writeRange')
+    const end = begin + values.length
+    await awaitNative(() => loadAddon().writeStoreRange(executor.handle, handle, name, begin, end, values))
+  }
+
   /**
    * Becomes the sum of weights[i] * stores[i], over float32 entries; others are those of the first store. May be among
    * the stores itself, as in a moving average: `ema.average([ema, model], [0.99, 0.01])`.

@@ -88,6 +88,10 @@ const commands = {
     console.log(tests.summary)
     return tests.passed
   },
+  'test:package': async () => {
+    await setUp()
+    return (await import('./package.mjs')).packageWorks()
+  },
   'test:fuzz': async (args) => {
     await setUp()
     return (await import('./test.mjs')).fuzz(args)

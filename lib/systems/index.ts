@@ -1,7 +1,14 @@
 /** Every system by name. */
 import { frequency } from './frequency/index.js'
+import { mmoe } from './mmoe/index.js'
 import { popularity } from './popularity/index.js'
+import { sasrec } from './sasrec/index.js'
+import { sharedBottom } from './sharedBottom/index.js'
 
-export const systems = { popularity, frequency } as const
+export const sequenceSystems = { popularity, sasrec, frequency } as const
+export const rankingSystems = { mmoe, 'shared-bottom': sharedBottom } as const
+export const systems = { ...sequenceSystems, ...rankingSystems } as const
 
+export type SequenceSystemName = keyof typeof sequenceSystems
+export type RankingSystemName = keyof typeof rankingSystems
 export type SystemName = keyof typeof systems

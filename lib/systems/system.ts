@@ -7,13 +7,23 @@ import type { Tensor } from '../graph/node.js'
 export interface SequenceModel {
   /** history[batch, time], left-padded with 0 -> a score per item id, padding included: [batch, items + 1]. */
   scores(history: Tensor<readonly ['batch', number], 'int32'>): Tensor<readonly ['batch', number], 'float32'>
+  /** What training lowers, for histories and the items that followed. Models that are not trained have none. */
+  loss?(
+    history: Tensor<readonly ['batch', number], 'int32'>,
+    target: Tensor<readonly ['batch'], 'int32'>,
+  ): Tensor<readonly [], 'float32'>
 }
 
-export interface SequenceSystem<Config extends z.ZodType = z.ZodType> {
+interface System<Config extends z.ZodType> {
   readonly name: string
   /** One sentence for `kairos systems`. */
   readonly summary: string
   readonly config: Config
+}
+
+/** Learns from sequences of items: lines of `user item item ...`. */
+export interface SequenceSystem<Config extends z.ZodType = z.ZodType> extends System<Config> {
+  readonly kind: 'sequence'
   /** Whether gradients train it; otherwise `counts` say all. */
   readonly trainable: boolean
   build(itemCount: number, config: z.output<Config>): SequenceModel
@@ -30,3 +40,35 @@ export const rankingSchema = (maxLength: number) => ({
   ...trainingSchema(maxLength),
   exclude: field('int32', 'batch', 'excluded'),
 })
+
+// Rows of features -------------------------------------------------------------------------------------------------
+
+/** A feature as a model sees it. */
+export type FeatureInput =
+  /** int32[batch], ids below `rows` in the table of that name. */
+  | { readonly kind: 'id'; readonly name: string; readonly table: string; readonly rows: number }
+  /** float32[batch], or float32[batch, width]. */
+  | { readonly kind: 'number'; readonly name: string; readonly width?: number }
+  /** `name.values` int32[name_count] and `name.offsets` int32[batch + 1]; with `padded`: `name` int32[batch, padded] and `name.length`. */
+  | {
+      readonly kind: 'sequence'
+      readonly name: string
+      readonly table: string
+      readonly rows: number
+      readonly padded?: number
+    }
+
+/** Tensors of a batch by field. */
+export type FeatureBatch = Readonly<Record<string, Tensor>>
+
+/** A model that gives a logit for each task of each row. */
+export interface RankingModel {
+  /** [batch, tasks] */
+  logits(batch: FeatureBatch): Tensor<readonly ['batch', number], 'float32'>
+}
+
+/** Learns binary tasks from rows of features. */
+export interface RankingSystem<Config extends z.ZodType = z.ZodType> extends System<Config> {
+  readonly kind: 'ranking'
+  build(features: readonly FeatureInput[], tasks: readonly string[], config: z.output<Config>): RankingModel
+}

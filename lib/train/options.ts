@@ -66,10 +66,18 @@ export const trainOptions = z
     patience: integer(1, 100_000)
       .describe('epochs without a better validation NDCG@10 before training ends')
       .default(10),
+    output: z.string().min(1).describe('folder for checkpoints, log and report').optional(),
+    resume: z.boolean().describe('continue the run in the output folder').default(false),
+    detectAnomaly: z.boolean().describe('name the op that made a loss non-finite; slower').default(false),
     ...learningShape,
     ...modelShape,
   })
-  .superRefine(checkModel)
+  .superRefine((options, context) => {
+    checkModel(options, context)
+    if (options.resume && options.output === undefined) {
+      context.addIssue({ code: 'custom', path: ['output'], message: 'the folder of the run to resume' })
+    }
+  })
 
 export const explainOptions = z
   .strictObject({

@@ -13,6 +13,8 @@ export interface Progress {
 export interface ProgressOptions {
   readonly title: string
   readonly total: number
+  /** Done before, by a run that this one continues: it counts for the share, not for the rate. */
+  readonly start?: number
   /** What is counted. */
   readonly unit?: string
   readonly stream?: NodeJS.WriteStream
@@ -31,10 +33,12 @@ class Pace {
   readonly #now: () => number
   readonly #start: number
   readonly #total: number
+  readonly #before: number
 
-  constructor({ total, now = () => performance.now() }: ProgressOptions) {
+  constructor({ total, start = 0, now = () => performance.now() }: ProgressOptions) {
     this.#now = now
     this.#total = total
+    this.#before = start
     this.#start = now()
   }
 
@@ -43,7 +47,7 @@ class Pace {
   }
 
   at(done: number) {
-    const rate = this.elapsed > 0 ? done / this.elapsed : 0
+    const rate = this.elapsed > 0 ? (done - this.#before) / this.elapsed : 0
     return {
       rate: formatCount(rate),
       left: rate > 0 ? formatSeconds((this.#total - done) / rate) : '?',
@@ -53,7 +57,7 @@ class Pace {
 }
 
 function barProgress(options: ProgressOptions & { stream: NodeJS.WriteStream }): Progress {
-  const { title, total, unit = 'samples', stream } = options
+  const { title, total, start = 0, unit = 'samples', stream } = options
   const pace = new Pace(options)
   const barOptions: Options = {
     format: `{title} {bar} {percentage}%  {rate} ${unit}/s  loss {loss}  {left} left`,
@@ -64,7 +68,7 @@ function barProgress(options: ProgressOptions & { stream: NodeJS.WriteStream }):
   }
   const bar = new SingleBar(barOptions, Presets.shades_classic)
   const payload = { title, rate: '?', loss: '-', left: '?' }
-  bar.start(total, 0, payload)
+  bar.start(total, start, payload)
   let stopped = false
   return {
     update(done, { loss } = {}) {

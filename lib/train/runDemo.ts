@@ -43,16 +43,20 @@ export async function runDemo(
     const plain = await rankByModel(split, options, executor, 'no-frequency', 0)
     const frequency = await rankByModel(split, options, executor, 'frequency', options.alpha)
     const ranks = { popularity, 'no-frequency': plain.ranks, frequency: frequency.ranks }
-    const difference = bootstrapDifference(gains(frequency.ranks, 10), gains(plain.ranks, 10), { seed })
+    const difference = await bootstrapDifference(gains(frequency.ranks, 10), gains(plain.ranks, 10), { seed })
     const report = { ranks, difference, differs: excludesZero(difference) }
     const estimate = (values: Float64Array) => bootstrapMean(values, { seed })
-    const row = (name: keyof typeof ranks, parameters: number) =>
-      [name, estimate(hits(ranks[name], 10)), estimate(gains(ranks[name], 10)), count(parameters)] as const
+    const row = async (name: keyof typeof ranks, parameters: number) =>
+      [name, await estimate(hits(ranks[name], 10)), await estimate(gains(ranks[name], 10)), count(parameters)] as const
     print('')
     print(
       formatTable(
         ['system', 'HR@10', 'NDCG@10', 'parameters'],
-        [row('popularity', 0), row('no-frequency', plain.parameters), row('frequency', frequency.parameters)],
+        [
+          await row('popularity', 0),
+          await row('no-frequency', plain.parameters),
+          await row('frequency', frequency.parameters),
+        ],
       ),
     )
     print(`\n${verdict(report, split, options)}`)

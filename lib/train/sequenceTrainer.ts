@@ -1,9 +1,11 @@
 /** Trains and evaluates a sequence model on a leave-one-out split. */
 
+import type { BatchSource } from '../core/batchSource.js'
 import { countItems, type EvaluationPart, type LeaveOneOut } from '../data/leaveOneOut.js'
-import { createEvaluationBatches, createPrefixBatches } from '../data/prefixBatches.js'
-import { all, type Compiled, compile, createParameters, createState } from '../graph/compile.js'
+import { createEvaluationBatches, createPrefixBatches, type TrainingViews } from '../data/prefixBatches.js'
+import { all, type Compiled, compile } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
+import { createParameters, createState } from '../graph/stores.js'
 import { crossEntropy } from '../losses/index.js'
 import { gains, mean as meanOf } from '../metrics/ranking.js'
 import { targetRank } from '../ops/index.js'
@@ -11,6 +13,7 @@ import type { Loose } from '../ops/support.js'
 import { adam } from '../optim/index.js'
 import type { Executor, ParameterSet, State } from '../runtime/index.js'
 import { rankingSchema, type SequenceModel, trainingSchema } from '../systems/system.js'
+import { fitLoop, type LoopOptions, type LoopResult } from './loop.js'
 
 export interface TrainerOptions {
   readonly maxLength: number
@@ -20,41 +23,8 @@ export interface TrainerOptions {
   readonly executor: Executor
 }
 
-export interface EpochReport {
-  readonly epoch: number
-  readonly loss: number
-  readonly validation: number
-  readonly samplesPerSecond: number
-  readonly best: boolean
-}
-
-export interface FitOptions {
-  readonly epochs: number
-  /** Epochs without a better validation NDCG@10 before training ends. */
-  readonly patience: number
-  /** Called before the first epoch with the number of examples in each. */
-  readonly onStart?: (exampleCount: number) => void
-  readonly onStep?: (step: {
-    readonly epoch: number
-    readonly batch: number
-    readonly samples: number
-    readonly loss: number
-  }) => void
-  readonly onEpoch?: (report: EpochReport) => void
-}
-
-export interface FitResult {
-  readonly parameters: ParameterSet
-  readonly bestEpoch: number
-  readonly validation: number
-  readonly epochs: number
-}
-
 /** Users ranked at a time. */
 const RANKING_BATCH = 256
-/** Steps in flight: one runs while the next batch is filled. */
-const IN_FLIGHT = 2
-
 type RankingProgram = Compiled<ReturnType<typeof rankingSchema>, { ranks: Tensor<readonly ['batch'], 'int32'> }>
 
 /** The program that ranks each target among all items that are not excluded; 0 is first. */
@@ -120,58 +90,57 @@ export async function fitCounts(
   return state
 }
 
+/** Every prefix of every user's training items, as the loop takes batches. */
+export function prefixSource(
+  split: LeaveOneOut,
+  { maxLength, batchSize, seed }: Pick<TrainerOptions, 'maxLength' | 'batchSize' | 'seed'>,
+): BatchSource {
+  const batches = createPrefixBatches(split, { length: maxLength, batchSize, seed })
+  const { exampleCount, batchCount } = batches
+  return {
+    schema: trainingSchema(maxLength),
+    exampleCount,
+    batchCount,
+    capacities: { batch: Math.min(batchSize, exampleCount) },
+    async *batches(epoch, { from = 0 } = {}) {
+      await batches.shuffle(epoch)
+      for (let batch = from; batch < batchCount; batch++) {
+        const count = Math.min(batchSize, exampleCount - batch * batchSize)
+        yield { counts: { batch: count }, fill: (views) => batches.fill(batch, views as unknown as TrainingViews) }
+      }
+    },
+  }
+}
+
 /**
  * Trains with full softmax on every prefix of every user's training items, keeps the parameters of the epoch with the
  * best validation NDCG@10, and stops when that has not improved for `patience` epochs.
  */
-export async function fit(
+export function fit(
   model: SequenceModel & object,
   split: LeaveOneOut,
   options: TrainerOptions,
-  { epochs, patience, onStart, onStep, onEpoch }: FitOptions,
-): Promise<FitResult> {
-  const { maxLength, batchSize, learningRate, seed, executor } = options
+  loop: Pick<LoopOptions, 'epochs' | 'observers' | 'signal' | 'checkpoints' | 'detectAnomaly'> & {
+    /** Epochs without a better validation NDCG@10 before training ends. */
+    readonly patience: number
+  },
+): Promise<LoopResult> {
+  const { maxLength, learningRate, seed, executor } = options
+  const { patience, ...rest } = loop
   const program = compileTraining(model, options)
   const ranking = compileRanking(model, maxLength, executor)
-  const batches = createPrefixBatches(split, { length: maxLength, batchSize, seed })
-  onStart?.(batches.exampleCount)
   const parameters = createParameters(model, seed)
-  const capacities = { batch: Math.min(batchSize, batches.exampleCount) }
-  let best: FitResult | null = null
-  for (let epoch = 1; epoch <= epochs; epoch++) {
-    await batches.shuffle(epoch)
-    const started = performance.now()
-    let lossSum = 0
-    const inFlight: Promise<void>[] = []
-    for (let batch = 0; batch < batches.batchCount; batch++) {
-      if (inFlight.length >= IN_FLIGHT) await inFlight.shift()
-      const leased = await program.lease(capacities)
-      const count = batches.fill(batch, leased.views)
-      const step = program.step(
-        leased,
-        { lr: learningRate },
-        { parameters, counts: { batch: count }, requireFinite: ['loss'] },
-      )
-      inFlight.push(
-        step.then(({ loss }) => {
-          lossSum += (loss as number) * count
-          onStep?.({ epoch, batch, samples: count, loss: loss as number })
-        }),
-      )
-    }
-    await Promise.all(inFlight)
-    const seconds = (performance.now() - started) / 1000
-    const validation = meanOf(gains(await rankTargets(ranking, split, 'validation', maxLength, { parameters }), 10))
-    const better = !best || validation > best.validation
-    if (better) best = { parameters: await parameters.clone(executor), bestEpoch: epoch, validation, epochs: epoch }
-    onEpoch?.({
-      epoch,
-      loss: lossSum / batches.exampleCount,
-      validation,
-      samplesPerSecond: batches.exampleCount / seconds,
-      best: better,
-    })
-    if (best && epoch - best.bestEpoch >= patience) return { ...best, epochs: epoch }
-  }
-  return { ...(best as FitResult), epochs }
+  const state = createState(model)
+  return fitLoop({
+    ...rest,
+    program,
+    source: prefixSource(split, options),
+    parameters,
+    state,
+    schedule: { lr: learningRate },
+    watch: { metric: 'NDCG@10', patience },
+    evaluate: async () => ({
+      'NDCG@10': meanOf(gains(await rankTargets(ranking, split, 'validation', maxLength, { parameters, state }), 10)),
+    }),
+  })
 }

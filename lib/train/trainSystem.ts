@@ -1,4 +1,5 @@
 /** `kairos train`: trains a system on interaction sequences and ranks the held-out items. */
+import { basename, join } from 'node:path'
 import { type LeaveOneOut, leaveOneOut } from '../data/leaveOneOut.js'
 import { readSequences } from '../data/sequences.js'
 import { parameterCount } from '../graph/module.js'
@@ -7,8 +8,13 @@ import { gains, hits, meanReciprocalRank } from '../metrics/ranking.js'
 import { Executor, type ParameterSet, type State } from '../runtime/index.js'
 import { systems } from '../systems/index.js'
 import type { SequenceModel } from '../systems/system.js'
+import { Interrupted, interruptible } from './interrupt.js'
+import type { LoopOptions, LoopResult } from './loop.js'
+import type { Json } from './manifest.js'
 import type { TrainOptions } from './options.js'
-import { createProgress, type Progress } from './progress.js'
+import { withProgress } from './progressObserver.js'
+import type { ResultTable } from './report.js'
+import { openRunFolder, type RunFolder } from './runFolder.js'
 import { compileRanking, fit, fitCounts, rankTargets } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
 
@@ -31,10 +37,12 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
   const sequences = await readSequences(options.data)
   const split = leaveOneOut(sequences)
   const executor = new Executor({ threads: options.threads })
+  let run: RunFolder | null = null
   try {
     print(describeSplit(options.data, split))
     const model = buildModel(options, sequences.maxItem)
-    const handles = await train(model, split, options, executor, print)
+    run = await openRun(options, executor)
+    const handles = await train(model, split, options, executor, print, run)
     const program = compileRanking(model, options.maxLength, executor)
     const ranks = await rankTargets(program, split, 'test', options.maxLength, handles)
     const report = {
@@ -44,9 +52,14 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
       ranks,
       metrics: metricsOf(ranks),
     }
-    print(formatReport(report, options))
+    print(await formatReport(report, options))
+    if (run) {
+      await run.report([await resultTable(report, options)])
+      print(`Report: ${join(String(options.output), 'report.html')}`)
+    }
     return report
   } finally {
+    await run?.close()
     await executor.close()
   }
 }
@@ -63,24 +76,45 @@ export type ModelChoice = Pick<
   'system' | 'dimensions' | 'layers' | 'heads' | 'maxLength' | 'dropout' | 'alpha' | 'cutoff'
 >
 
+/** Settings that decide what a run computes: a resume with others is refused. */
+function identityOf(options: TrainOptions, { sequences, evaluated }: LeaveOneOut): Json {
+  const { data: _, epochs, patience, threads, output, resume, detectAnomaly, ...identity } = options
+  return { ...identity, items: sequences.maxItem, interactions: sequences.values.length, users: evaluated.length }
+}
+
+async function openRun(options: TrainOptions, executor: Executor): Promise<RunFolder | null> {
+  if (options.output === undefined || !systems[options.system].trainable) return null
+  const { output, resume: _, ...config } = options
+  return openRunFolder(output, { title: `${options.system} on ${basename(options.data)}`, config, executor })
+}
+
 async function train(
   model: SequenceModel & object,
   split: LeaveOneOut,
   options: TrainOptions,
   executor: Executor,
   print: Print,
+  run: RunFolder | null,
 ): Promise<{ parameters?: ParameterSet; state?: State }> {
   if (!systems[options.system].trainable) {
     return { state: await fitCounts(model, split, options.popularityCounts, executor) }
   }
   print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters`)
-  const { parameters, bestEpoch, epochs } = await fitWithProgress(
-    model,
-    split,
-    { ...options, executor },
-    options.system,
+  const { resume, detectAnomaly } = options
+  const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, split), resume }
+  const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
+    fitWithProgress(model, split, { ...options, executor }, options.system, {
+      signal,
+      detectAnomaly,
+      observers: run ? [run.observer] : [],
+      ...(checkpoints ? { checkpoints } : {}),
+    }),
   )
-  print(`Kept epoch ${bestEpoch} of ${epochs}, the best by validation NDCG@10.`)
+  if (ending === 'interrupted') {
+    const advice = run ? 'add --resume to go on from there' : 'nothing was saved, for lack of --output'
+    throw new Interrupted(`Interrupted in epoch ${epoch}, after step ${step.toLocaleString('en-US')}; ${advice}.`)
+  }
+  print(`Kept epoch ${best?.epoch} of ${epoch}, the best by validation NDCG@10.`)
   return { parameters }
 }
 
@@ -95,35 +129,17 @@ export interface ProgressOptions {
 }
 
 /** `fit` behind a progress bar that runs over all epochs. */
-export async function fitWithProgress(
+export function fitWithProgress(
   model: SequenceModel & object,
   split: LeaveOneOut,
   options: ProgressOptions,
   title: string,
-) {
-  let progress = null as Progress | null
-  let done = 0
-  try {
-    return await fit(model, split, options, {
-      epochs: options.epochs,
-      patience: options.patience,
-      onStart: (exampleCount) => {
-        progress = createProgress({ title, total: exampleCount * options.epochs })
-      },
-      onStep: ({ samples, loss }) => {
-        done += samples
-        progress?.update(done, { loss })
-      },
-      onEpoch: ({ epoch, loss, validation, samplesPerSecond, best }) => {
-        const rate = Math.round(samplesPerSecond).toLocaleString('en-US')
-        progress?.print(
-          `epoch ${epoch}  loss ${loss.toFixed(4)}  validation NDCG@10 ${validation.toFixed(4)}${best ? ' (best)' : ''}  ${rate} samples/s`,
-        )
-      },
-    })
-  } finally {
-    progress?.stop()
-  }
+  { observers = [], ...more }: Pick<LoopOptions, 'observers' | 'signal' | 'checkpoints' | 'detectAnomaly'> = {},
+): Promise<LoopResult> {
+  const { epochs, patience } = options
+  return withProgress({ title, epochs }, (progress) =>
+    fit(model, split, options, { ...more, epochs, patience, observers: [progress, ...observers] }),
+  )
 }
 
 const CUTOFFS = [5, 10, 20] as const
@@ -147,8 +163,8 @@ function describeSplit(path: string, { sequences, evaluated, trainOnlyCount }: L
   )
 }
 
-function formatReport({ system, ranks, metrics, users }: TrainReport, options: TrainOptions): string {
-  const interval = (values: Float64Array) => bootstrapMean(values, { seed: options.seed })
+async function formatReport({ system, ranks, metrics, users }: TrainReport, options: TrainOptions): Promise<string> {
+  const interval = async (values: Float64Array) => formatInterval(await bootstrapMean(values, { seed: options.seed }))
   const leaks = system === 'popularity' && options.popularityCounts === 'all'
   const lines = [
     '',
@@ -161,13 +177,29 @@ function formatReport({ system, ranks, metrics, users }: TrainReport, options: T
     ),
     '',
     `Test, ${users.toLocaleString('en-US')} users, each target ranked among all items the user has not had; MRR ${(metrics.MRR as number).toFixed(4)}.`,
-    `95 % intervals over users: HR@10 ${formatInterval(interval(hits(ranks, 10)))}, NDCG@10 ${formatInterval(interval(gains(ranks, 10)))}.`,
+    `95 % intervals over users: HR@10 ${await interval(hits(ranks, 10))}, NDCG@10 ${await interval(gains(ranks, 10))}.`,
   ]
   if (leaks)
     lines.push(
       'These counts include validation and test items: the figures leak the answers and are for comparison only.',
     )
   return lines.join('\n')
+}
+
+async function resultTable({ ranks, metrics, users }: TrainReport, { seed }: TrainOptions): Promise<ResultTable> {
+  const intervals = (of: (ranks: Int32Array, k: number) => Float64Array) =>
+    Promise.all(CUTOFFS.map((k) => bootstrapMean(of(ranks, k), { seed })))
+  return {
+    title: 'Test',
+    header: ['', ...CUTOFFS.map((k) => `@${k}`)],
+    rows: [
+      ['HR', ...(await intervals(hits))],
+      ['NDCG', ...(await intervals(gains))],
+    ],
+    note:
+      `${users.toLocaleString('en-US')} users, each target ranked among all items the user has not had; ` +
+      `MRR ${(metrics.MRR as number).toFixed(4)}. Below each mean its 95 % interval, by bootstrap over users.`,
+  }
 }
 
 export const formatInterval = ({ low, high }: { readonly low: number; readonly high: number }): string =>

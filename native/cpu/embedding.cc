@@ -20,20 +20,14 @@
 #include "cpu/check.h"
 #include "cpu/closure.h"
 #include "cpu/families.h"
+#include "cpu/offsets.h"
 #include "cpu/rows-inl.h"
+#include "cpu/sum_rows-inl.h"
 #include "cpu/variants.h"
-#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 namespace {
-
-constexpr int64_t kAhead = 8;  // rows between a prefetch and its use
-
-HWY_INLINE void PrefetchRow(const void* row, int64_t bytes) {
-  const auto* line = static_cast<const std::byte*>(row);
-  for (int64_t at = 0; at < std::min<int64_t>(bytes, 512); at += 64) hwy::Prefetch(line + at);
-}
 
 Status CheckGatherShapes(const CheckContext& context, const TensorSpec& table, const TensorSpec& ids,
                          const TensorSpec& rows, const char* argument) {
@@ -95,29 +89,6 @@ Status CheckGatherBackward(const CheckContext& context) {
   if (ids.shape.Count() > std::numeric_limits<int32_t>::max())
     return Refuse(context, "ids", "fewer than 2^31 ids", ids.shape.ToString());
   return ExpectTensor(context, "output", context.outputs[0], DType::kFloat32, table.shape);
-}
-
-// to = the sum of rows of dy, in the order of `positions`; `count` > 0.
-void SumRowsAt(const float* dy, int64_t width, const int32_t* positions, int64_t count, float* to) {
-  const FloatTag d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  constexpr int64_t kVectors = 4;  // sums that stay in registers
-  int64_t column = 0;
-  for (; column + kVectors * lanes <= width; column += kVectors * lanes) {
-    FloatVector sums[kVectors];
-    for (FloatVector& sum : sums) sum = hn::Zero(d);
-    for (int64_t i = 0; i < count; ++i) {
-      const float* row = dy + positions[i] * width + column;
-      for (int64_t k = 0; k < kVectors; ++k) sums[k] = hn::Add(sums[k], hn::LoadU(d, row + k * lanes));
-    }
-    for (int64_t k = 0; k < kVectors; ++k) hn::StoreU(sums[k], d, to + column + k * lanes);
-  }
-  for (; column < width; column += lanes) {
-    const size_t live = static_cast<size_t>(std::min(lanes, width - column));
-    FloatVector sum = hn::Zero(d);
-    for (int64_t i = 0; i < count; ++i) sum = hn::Add(sum, Load(d, dy + positions[i] * width + column, live));
-    Store(sum, d, to + column, live);
-  }
 }
 
 class GatherBackwardKernel final : public Kernel {
@@ -206,7 +177,7 @@ void GatherBackwardKernel::Run(const RunContext& context) noexcept {
     for (int64_t i = begin; i < end;) {
       if (i + kAhead < end) PrefetchRow(dy + sorted[i + kAhead] * width, width * 4);
       const int64_t row = ids[sorted[i]], stop = begin + row_start[row - first_row];
-      SumRowsAt(dy, width, sorted + i, stop - i, to + row * width);
+      SumRowsAt(dy, width, sorted + i, stop - i, nullptr, to + row * width);
       i = stop;
     }
   };
@@ -225,6 +196,60 @@ void GatherBackwardKernel::Run(const RunContext& context) noexcept {
   });
 }
 
+// -----------------------------------------------------------------------------------------------------------
+// embeddingBag: table, ids[N], offsets[bags + 1] -> [bags, channels]
+
+Status CheckEmbeddingBag(const CheckContext& context) {
+  if (context.inputs.size() != 3 || context.outputs.size() != 1)
+    return Refuse(context, "inputs", "table, ids and offsets, and one output", "other counts");
+  const TensorSpec &table = context.inputs[0], &ids = context.inputs[1], &offsets = context.inputs[2];
+  KAIROS_RETURN_IF_ERROR(ExpectDType(context, "table", table, DType::kFloat32));
+  if (table.shape.rank != 2) return Refuse(context, "table", "of rank 2", table.shape.ToString());
+  KAIROS_RETURN_IF_ERROR(ExpectDType(context, "ids", ids, DType::kInt32));
+  if (ids.shape.rank != 1) return Refuse(context, "ids", "of rank 1", ids.shape.ToString());
+  KAIROS_RETURN_IF_ERROR(ExpectOffsets(context, "offsets", offsets));
+  return ExpectTensor(context, "output", context.outputs[0], DType::kFloat32,
+                      Shape{offsets.shape[0] - 1, table.shape[1]});
+}
+
+std::unique_ptr<Kernel> PrepareEmbeddingBag(PrepareContext& prepare) {
+  return MakeKernel([mean = prepare.attributes.String("mode") == "mean"](const RunContext& context) {
+    const TensorView& table = context.inputs[0];
+    const int64_t rows = table.shape[0], width = table.shape[1], bags = context.outputs[0].shape[0];
+    const int64_t count = context.inputs[1].shape[0];
+    const int32_t* ids = context.inputs[1].As<const int32_t>();
+    const int32_t* offsets = context.inputs[2].As<const int32_t>();
+    const float* from = table.As<const float>();
+    float* to = context.outputs[0].As<float>();
+    const auto give_up = [&] {
+      if (bags * width > 0) std::memset(to, 0, bags * width * sizeof(float));
+    };
+    if (!OffsetsAscend(context, 2, count)) return give_up();
+    for (int64_t at = 0; at < count; ++at)
+      if (ids[at] < 0 || ids[at] >= rows) {
+        context.fault.Raise(at, ids[at], rows);
+        return give_up();
+      }
+    const int64_t rows_of_bag = count / std::max<int64_t>(bags, 1) + 1;
+    const int64_t grain = std::max<int64_t>(1, 16384 / (rows_of_bag * (width + 8)));
+    context.team.ParallelFor(bags, grain, [&](int64_t first, int64_t last, int) {
+      for (int64_t bag = first; bag < last; ++bag) {
+        const int64_t begin = offsets[bag], end = offsets[bag + 1];
+        for (int64_t at = end; at < std::min<int64_t>(end + kAhead * 4, count); ++at)
+          PrefetchRow(from + ids[at] * width, width * 4);
+        float* row = to + bag * width;
+        SumRowsAt(from, width, ids + begin, end - begin, nullptr, row);
+        if (!mean || end - begin < 2) continue;
+        const FloatTag d;
+        const FloatVector scale = hn::Set(d, 1.0f / static_cast<float>(end - begin));
+        ForVectors(width, [&](int64_t i, size_t live) {
+          Store(hn::Mul(Load(d, row + i, live), scale), d, row + i, live);
+        });
+      }
+    });
+  });
+}
+
 std::unique_ptr<Kernel> PrepareGatherBackward(PrepareContext& prepare) {
   return std::make_unique<GatherBackwardKernel>(prepare);
 }
@@ -235,6 +260,7 @@ std::span<const KernelEntry> EmbeddingEntries() {
   static constexpr KernelEntry kEntries[] = {
       {"gather", CheckGather, Stateless<Gather>},
       {"gatherBackward", CheckGatherBackward, PrepareGatherBackward},
+      {"embeddingBag", CheckEmbeddingBag, PrepareEmbeddingBag},
   };
   return kEntries;
 }

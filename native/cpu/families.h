@@ -14,13 +14,19 @@ namespace kairos {
   F(Elementwise)           \
   F(Embedding)             \
   F(Frequency)             \
+  F(Gram)                  \
   F(LayerNorm)             \
+  F(LinearCrossEntropy)    \
   F(Matmul)                \
   F(Movement)              \
   F(Ranking)               \
   F(Reduction)             \
+  F(RmsNorm)               \
+  F(Sampling)              \
   F(Softmax)               \
-  F(TargetAttention)
+  F(Sparse)                \
+  F(TargetAttention)       \
+  F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const KernelEntry> Name##Kernels(CpuVariant variant);
 KAIROS_FAMILIES(KAIROS_DECLARE)

@@ -234,10 +234,11 @@ inline void MultiplyPanel(TileTask task, int64_t a_tile, int64_t rows, int64_t c
 }
 
 // c over the rectangle = bias (or zero) + the products of k in [0, depth); depth > 0, `pack` has kPackFloats.
-// `finish(c, rows, columns)` sees each block once it is complete, while it is in L1 or L2.
+// `finish(c, rows, columns)` sees each block once it is complete, while it is in L1 or L2. With `adds`, c is what the
+// products are added to, and there is no bias.
 template <class Finish>
 void Multiply(const Operand& a, const Operand& b, const float* bias, int64_t depth, float* c, int64_t c_step,
-              const Rectangle& r, float* pack, Finish finish) {
+              const Rectangle& r, float* pack, Finish finish, bool adds = false) {
   const bool packs_b = PacksB(b, r.row_end - r.row_begin, r.column_end - r.column_begin);
   // Elements of a column of a that lie on pages of their own are gathered once, not once a tile.
   const bool packs_a = a.column_step > 512;
@@ -266,8 +267,9 @@ void Multiply(const Operand& a, const Operand& b, const float* bias, int64_t dep
           task.depth = deep;
           task.c = c + m * c_step + n + column;
           task.c_step = c_step;
-          task.start = k > 0 ? task.c : bias ? bias + n + column : nullptr;
-          task.start_step = k > 0 ? c_step : 0;
+          const bool onto = adds || k > 0;
+          task.start = onto ? task.c : bias ? bias + n + column : nullptr;
+          task.start_step = onto ? c_step : 0;
           const int64_t width = std::min<int64_t>(kTileColumns, columns - column);
           MultiplyPanel(task, a_tile, rows, width);
           if (k + deep == depth) finish(task.c, rows, width);

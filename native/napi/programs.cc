@@ -104,7 +104,8 @@ Napi::Value DescribeProgram(const Napi::CallbackInfo& info) {
   Napi::Array symbols = Napi::Array::New(env), inputs = Napi::Array::New(env),
               outputs = Napi::Array::New(env);
   Napi::Array stores = Napi::Array::New(env), steps = Napi::Array::New(env);
-  for (const std::string& symbol : program->symbols) symbols.Set(symbols.Length(), symbol);
+  for (uint32_t i = 0; i < program->symbols.size(); ++i)
+    if (!program->IsComputed(i)) symbols.Set(symbols.Length(), program->symbols[i]);
   for (const std::string& store : program->stores) stores.Set(stores.Length(), store);
   for (uint32_t input : program->inputs)
     inputs.Set(inputs.Length(), DescribeTensor(env, program->buffers[input].name, program->buffers[input]));
@@ -194,13 +195,14 @@ std::vector<int64_t> ReadCounts(const Place& place, Napi::Value value, const Pro
   std::vector<int64_t> counts(program.symbols.size(), -1);
   for (const std::string& name : OwnKeys(place, object)) {
     const auto found = std::find(program.symbols.begin(), program.symbols.end(), name);
-    if (found == program.symbols.end())
+    if (found == program.symbols.end() || program.IsComputed(found - program.symbols.begin()))
       Refuse(ErrorCode::kUnknownName, place.op, place.argument, "symbols of the program", Quote(name));
     counts[found - program.symbols.begin()] = ReadInteger(place.In(name), object.Get(name), 0, most);
   }
   for (size_t i = 0; i < counts.size(); ++i)
-    if (counts[i] < 0)
+    if (counts[i] < 0 && !program.IsComputed(i))
       Refuse(ErrorCode::kMissing, place.op, place.In(program.symbols[i]).argument, "a count", "none");
+  ThrowIfError(program.FillComputed(counts));
   return counts;
 }
 

@@ -174,6 +174,78 @@ void WriteStore(const Napi::CallbackInfo& info, Napi::Promise::Deferred deferred
       std::make_unique<WriteJob>(cell, deferred, std::move(store), std::move(entries), std::move(blocks)));
 }
 
+// ---- Parts of an entry, so that large tables are saved and filled piece by piece ----
+
+struct Range {
+  std::shared_ptr<Store> store;
+  size_t entry;
+  int64_t begin, end;
+
+  const TensorSpec& spec() const { return store->layout()->entries[entry].spec; }
+  size_t Bytes(int64_t elements) const { return static_cast<size_t>(elements) * SizeOf(spec().dtype); }
+};
+
+Range ReadRange(const Place& place, std::shared_ptr<Store> store, Napi::Value name, Napi::Value begin,
+                Napi::Value end) {
+  Range range{std::move(store), 0, 0, 0};
+  const Place at = place.In("name");
+  range.entry = FindEntry(at, *range.store->layout(), ReadString(at, name));
+  const int64_t count = range.spec().shape.Count();
+  range.begin = ReadInteger(place.In("begin"), begin, 0, count);
+  range.end = ReadInteger(place.In("end"), end, range.begin, count);
+  return range;
+}
+
+class ReadRangeJob final : public PromiseJob {
+ public:
+  ReadRangeJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred, Range range)
+      : PromiseJob(std::move(cell), deferred), range_(std::move(range)) {}
+  Status Compute(Executor&) override {
+    return range_.store->ReadRange(range_.entry, range_.Bytes(range_.begin),
+                                   range_.Bytes(range_.end - range_.begin), &copy_);
+  }
+  Napi::Value Result(Napi::Env env) override {
+    return ToTypedArray(env, range_.spec().dtype, static_cast<size_t>(range_.end - range_.begin), copy_);
+  }
+
+ private:
+  const Range range_;
+  std::shared_ptr<Block> copy_;
+};
+
+void ReadStoreRange(const Napi::CallbackInfo& info, Napi::Promise::Deferred deferred) {
+  const Place place{"readStoreRange", ""};
+  auto cell = ReadExecutor("readStoreRange", info[0]);
+  auto store = ReadHandle<Store>(place.In("store"), info[1]);
+  Range range = ReadRange(place, std::move(store), info[2], info[3], info[4]);
+  cell->Submit(std::make_unique<ReadRangeJob>(cell, deferred, std::move(range)));
+}
+
+class WriteRangeJob final : public PromiseJob {
+ public:
+  WriteRangeJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred, Range range,
+                std::shared_ptr<Block> values)
+      : PromiseJob(std::move(cell), deferred), range_(std::move(range)), values_(std::move(values)) {}
+  Status Compute(Executor&) override {
+    return range_.store->WriteRange(range_.entry, range_.Bytes(range_.begin), *values_);
+  }
+  Napi::Value Result(Napi::Env env) override { return env.Undefined(); }
+
+ private:
+  const Range range_;
+  const std::shared_ptr<Block> values_;
+};
+
+void WriteStoreRange(const Napi::CallbackInfo& info, Napi::Promise::Deferred deferred) {
+  const Place place{"writeStoreRange", ""};
+  auto cell = ReadExecutor("writeStoreRange", info[0]);
+  auto store = ReadHandle<Store>(place.In("store"), info[1]);
+  Range range = ReadRange(place, std::move(store), info[2], info[3], info[4]);
+  auto values = CopyTypedArray(place.In("values"), info[5], range.spec().dtype,
+                               static_cast<size_t>(range.end - range.begin));
+  cell->Submit(std::make_unique<WriteRangeJob>(cell, deferred, std::move(range), std::move(values)));
+}
+
 class AverageJob final : public PromiseJob {
  public:
   AverageJob(std::shared_ptr<ExecutorCell> cell, Napi::Promise::Deferred deferred,
@@ -234,6 +306,8 @@ void DefineStores(Napi::Env env, Napi::Object exports) {
   exports.Set("cloneStore", Napi::Function::New(env, Async<CloneStore>, "cloneStore"));
   exports.Set("readStore", Napi::Function::New(env, Async<ReadStore>, "readStore"));
   exports.Set("writeStore", Napi::Function::New(env, Async<WriteStore>, "writeStore"));
+  exports.Set("readStoreRange", Napi::Function::New(env, Async<ReadStoreRange>, "readStoreRange"));
+  exports.Set("writeStoreRange", Napi::Function::New(env, Async<WriteStoreRange>, "writeStoreRange"));
   exports.Set("averageStores", Napi::Function::New(env, Async<Average>, "averageStores"));
 }
 

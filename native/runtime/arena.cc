@@ -33,18 +33,36 @@ std::shared_ptr<Block> Block::Allocate(size_t bytes) {
 #if defined(__linux__)
   if (large) madvise(data, size, MADV_HUGEPAGE);
 #endif
-  Block* block = new (std::nothrow) Block(data, bytes);
+  Block* block = new (std::nothrow) Block(data, bytes, /*mapped=*/false);
   if (!block) std::free(data);
   return block ? std::shared_ptr<Block>(block) : nullptr;
 }
 
 std::shared_ptr<Block> Block::AllocateZeros(size_t bytes) {
+#if defined(__linux__)
+  if (bytes >= 2 * kHugePage && bytes <= PTRDIFF_MAX - kHugePage) {
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return nullptr;
+    madvise(data, bytes, MADV_HUGEPAGE);
+    Block* block = new (std::nothrow) Block(static_cast<std::byte*>(data), bytes, /*mapped=*/true);
+    if (!block) munmap(data, bytes);
+    return block ? std::shared_ptr<Block>(block) : nullptr;
+  }
+#endif
   std::shared_ptr<Block> block = Allocate(bytes);
   if (block) std::memset(block->data(), 0, bytes);
   return block;
 }
 
-Block::~Block() { std::free(data_); }
+Block::~Block() {
+#if defined(__linux__)
+  if (mapped_) {
+    munmap(data_, size_);
+    return;
+  }
+#endif
+  std::free(data_);
+}
 
 bool PlanArena(std::span<Lifetime> lifetimes, size_t* total_bytes) {
   std::vector<uint32_t> order(lifetimes.size());

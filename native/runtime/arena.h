@@ -17,7 +17,8 @@ size_t AlignUp(size_t bytes);
 // Aligned memory. Large blocks ask for huge pages; nothing is touched before it is used.
 class Block {
  public:
-  // Both answer nullptr when memory is exhausted. A block of zero bytes has an address nonetheless.
+  // Both answer nullptr when memory is exhausted. A block of zero bytes has an address nonetheless. Large zeros
+  // cost nothing before they are written: the state of a table whose rows are never used takes no memory.
   static std::shared_ptr<Block> Allocate(size_t bytes);
   static std::shared_ptr<Block> AllocateZeros(size_t bytes);
 
@@ -29,9 +30,10 @@ class Block {
   size_t size() const { return size_; }
 
  private:
-  Block(std::byte* data, size_t size) : data_(data), size_(size) {}
+  Block(std::byte* data, size_t size, bool mapped) : data_(data), size_(size), mapped_(mapped) {}
   std::byte* const data_;
   const size_t size_;
+  const bool mapped_;  // from the system, page by page
 };
 
 // One temporary: its bytes and the steps during which they must be its own.

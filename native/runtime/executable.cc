@@ -134,6 +134,10 @@ Status Executable::PrepareKernels(Machine machine) {
     steps_[i].outputs = {first + step.inputs.size(), step.outputs.size()};
     scratch_bytes_ = std::max(scratch_bytes_, context.scratch_bytes);
   }
+  for (const ComputedSymbol& computed : program_->computed)
+    for (uint32_t i = 0; i < program_->commit_start; ++i)
+      for (uint32_t output : program_->steps[i].outputs)
+        if (output == computed.buffer) steps_[i].computes = &computed;
   return Ok();
 }
 
@@ -176,7 +180,11 @@ Status Executable::PlanMemory() {
 }
 
 Status Executable::SetCounts(const std::vector<int64_t>& counts) {
-  if (counts == counts_ && !live_shapes_.empty()) return Ok();
+  if (counts == counts_ && !live_shapes_.empty()) {
+    if (!given_shapes_.empty()) live_shapes_ = given_shapes_;
+    UseShapes();
+    return Ok();
+  }
   counts_.clear();
   live_shapes_.clear();
   for (size_t i = 0; i < counts.size(); ++i)
@@ -186,9 +194,38 @@ Status Executable::SetCounts(const std::vector<int64_t>& counts) {
   std::vector<Shape> shapes;
   KAIROS_RETURN_IF_ERROR(EvaluateShapes(counts, &shapes));
   for (size_t i = 0; i < steps_.size(); ++i) KAIROS_RETURN_IF_ERROR(CheckStep(i, shapes));
-  for (size_t i = 0; i < views_.size(); ++i) views_[i].shape = shapes[view_buffers_[i]];
   live_shapes_ = std::move(shapes);
+  if (!program_->computed.empty()) given_shapes_ = live_shapes_;
   counts_ = counts;
+  UseShapes();
+  return Ok();
+}
+
+void Executable::UseShapes() {
+  for (size_t i = 0; i < views_.size(); ++i) views_[i].shape = live_shapes_[view_buffers_[i]];
+}
+
+// A step has computed the count of a symbol: later steps see it. Compute steps only, so a refusal changes nothing.
+Status Executable::TakeComputed(size_t step) {
+  const ComputedSymbol& computed = *steps_[step].computes;
+  const int64_t limit = running_counts_[computed.symbol];
+  const int32_t count =
+      *reinterpret_cast<const int32_t*>(storage_data_[program_->buffers[computed.buffer].storage]);
+  if (count < 0 || count > limit)
+    return Refuse(ErrorCode::kInternal, "count of " + Quote(program_->symbols[computed.symbol]),
+                  "0 to " + std::to_string(limit), std::to_string(count));
+  running_counts_[computed.symbol] = count;
+  std::vector<Shape> shapes;
+  KAIROS_RETURN_IF_ERROR(EvaluateShapes(running_counts_, &shapes));
+  for (size_t i = step + 1; i < steps_.size(); ++i) {
+    const auto changed = [&](uint32_t buffer) { return !(shapes[buffer] == live_shapes_[buffer]); };
+    const Step& later = program_->steps[i];
+    if (std::any_of(later.inputs.begin(), later.inputs.end(), changed) ||
+        std::any_of(later.outputs.begin(), later.outputs.end(), changed))
+      KAIROS_RETURN_IF_ERROR(CheckStep(i, shapes));
+  }
+  live_shapes_ = std::move(shapes);
+  UseShapes();
   return Ok();
 }
 
@@ -321,13 +358,17 @@ Status Executable::RunSteps(size_t begin, size_t end, ThreadTeam& team, const st
     const Clock::time_point start = options_.profile ? Clock::now() : Clock::time_point();
     steps_[i].kernel->Run({steps_[i].inputs, steps_[i].outputs, scratch, team, fault});
     if (options_.profile) result->profile[i] = NanosecondsSince(start);
-    if (!fault.raised.load()) continue;
+    if (!fault.raised.load()) {
+      if (steps_[i].computes) KAIROS_RETURN_IF_ERROR(TakeComputed(i));
+      continue;
+    }
     const Step& step = program_->steps[i];
     return Error{
         ErrorCode::kIdRange,
         step.kernel->name,
-        "id " + std::to_string(fault.position) + " of its ids",
-        "in [0, " + std::to_string(fault.limit) + ") for " + Quote(program_->buffers[step.inputs[0]].name),
+        std::string(fault.what) + " " + std::to_string(fault.position) + " of its " + fault.what + "s",
+        "in [" + std::to_string(fault.least) + ", " + std::to_string(fault.limit) + ") for " +
+            Quote(program_->buffers[step.inputs[fault.operand]].name),
         std::to_string(fault.value),
         "",
         step.source};
@@ -375,7 +416,10 @@ Status Executable::Run(const RunRequest& request, ThreadTeam& team, const std::a
   KAIROS_RETURN_IF_ERROR(OwnMemory(request, result));
 
   team.Enter();
+  running_counts_ = counts_;
   Status status = RunSteps(0, program_->commit_start, team, &stop, result);
+  for (size_t i = 0; i < result->outputs.size(); ++i)
+    result->outputs[i].spec.shape = live_shapes_[program_->outputs[i].buffer];
   if (status.ok()) CopyOutputs(result);
   if (status.ok()) status = CheckFinite(request, *result);
   // From here nothing can fail.

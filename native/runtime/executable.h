@@ -77,6 +77,7 @@ class Executable {
     std::unique_ptr<Kernel> kernel;
     CheckFunction check;
     std::span<TensorView> inputs, outputs;  // into views_
+    const ComputedSymbol* computes = nullptr;
   };
   // Where a store slot's entries are, for the layout that was seen last.
   struct Slot {
@@ -97,6 +98,8 @@ class Executable {
   Status PlanMemory();
 
   Status SetCounts(const std::vector<int64_t>& counts);
+  void UseShapes();
+  Status TakeComputed(size_t step);
   Status AcceptFeeds(const RunRequest& request);
   Status CheckIds(const RunRequest& request) const;
   Status ResolveStores(const RunRequest& request);
@@ -121,6 +124,8 @@ class Executable {
   // Of the latest run.
   std::vector<int64_t> counts_;  // empty when live_shapes_ are not to be trusted
   std::vector<Shape> live_shapes_;
+  std::vector<int64_t> running_counts_;  // of this run: computed symbols have their counts as they come
+  std::vector<Shape> given_shapes_;      // live shapes before any symbol is computed; empty when none ever is
   std::vector<std::byte*> storage_data_;
   std::vector<Slot> slots_;
 };

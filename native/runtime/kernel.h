@@ -83,19 +83,31 @@ struct PrepareContext {
   size_t scratch_bytes = 0;  // prepare sets what Run needs, 64-byte aligned; not kept between runs
 };
 
-// An id outside its table, found while running. The first one wins; the step then changes no state.
+// An id outside its table, or an offset outside its values, found while running. The first one wins; the step
+// then changes no state.
 struct IdFault {
   std::atomic<bool> raised{false};
   int64_t position = 0;  // element index in the ids tensor
   int64_t value = 0;
-  int64_t limit = 0;
-  int step = -1;  // filled in by the executor
+  int64_t least = 0, limit = 0;  // allowed are [least, limit)
+  const char* what = "id";
+  int operand = 0;  // the input whose name tells which table or feature it is
 
-  void Raise(int64_t at, int64_t id, int64_t allowed) {
+  void Raise(int64_t at, int64_t id, int64_t allowed, int named = 0) {
     if (raised.exchange(true)) return;
     position = at;
     value = id;
     limit = allowed;
+    operand = named;
+  }
+  void RaiseOffset(int64_t at, int64_t offset, int64_t smallest, int64_t greatest, int named) {
+    if (raised.exchange(true)) return;
+    what = "offset";
+    position = at;
+    value = offset;
+    least = smallest;
+    limit = greatest + 1;
+    operand = named;
   }
 };
 

@@ -11,9 +11,9 @@ namespace kairos {
 namespace {
 
 constexpr std::string_view kMagic = "KAIROSPG";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint32_t kMaxSymbols = 1 << 10;
-constexpr uint32_t kMaxItems = 1 << 16;  // of dims, buffers, steps, outputs, checks
+constexpr uint32_t kMaxItems = 1 << 16;  // of dims, buffers, steps, outputs, checks, computed symbols
 
 const KernelDeclaration* FindDeclaration(std::string_view name) {
   for (const KernelDeclaration& kernel : kKernelTable)
@@ -28,8 +28,9 @@ class Decoder {
   Decoder(std::span<const std::byte> bytes, Program* program) : reader_(bytes), program_(*program) {}
 
   Status Run() {
-    for (auto section : {&Decoder::Header, &Decoder::Symbols, &Decoder::Dims, &Decoder::Storages,
-                         &Decoder::Buffers, &Decoder::Steps, &Decoder::Outputs, &Decoder::Checks}) {
+    for (auto section :
+         {&Decoder::Header, &Decoder::Symbols, &Decoder::Dims, &Decoder::Storages, &Decoder::Buffers,
+          &Decoder::Steps, &Decoder::Outputs, &Decoder::Checks, &Decoder::Computed}) {
       (this->*section)();
       if (!reader_.ok()) return reader_.error();
     }
@@ -312,6 +313,80 @@ class Decoder {
     }
   }
 
+  void Computed() {
+    const uint32_t count = reader_.Count("computed symbol count", 12, kMaxSymbols);
+    for (uint32_t i = 0; i < count && reader_.ok(); ++i) {
+      const std::string part = Part("computed symbol", i);
+      ComputedSymbol computed;
+      computed.symbol = reader_.Index(part + " symbol", program_.symbols.size(), "symbols");
+      computed.limit = reader_.Index(part + " limit", program_.dims.size(), "dims");
+      computed.buffer = reader_.Index(part + " buffer", program_.buffers.size(), "buffers");
+      if (!reader_.ok()) return;
+      const std::string named = part + " " + Quote(program_.symbols[computed.symbol]);
+      if (program_.IsComputed(computed.symbol)) return reader_.Fail(named, "computed once", "a second one");
+      RequireCount(named, computed);
+      program_.computed.push_back(computed);
+    }
+    for (const Step& step : program_.steps) RequireComputed(step);
+    const auto is_computed = [&](uint32_t symbol) { return program_.IsComputed(symbol); };
+    for (const ComputedSymbol& computed : program_.computed)
+      if (reader_.ok() && program_.dims[computed.limit].Uses(is_computed))
+        reader_.Fail("limit of " + Quote(program_.symbols[computed.symbol]), "a size over given symbols",
+                     "one over computed symbols");
+    for (uint32_t input : program_.inputs)
+      for (uint32_t dim : program_.buffers[input].dims)
+        if (reader_.ok() && program_.dims[dim].Uses(is_computed))
+          reader_.Fail("input " + Quote(program_.buffers[input].name), "a size over given symbols",
+                       "one over computed symbols");
+  }
+
+  // Results of which a kernel writes a computed number of rows must be sized by it, or the rest would be read unwritten.
+  void RequireComputed(const Step& step) {
+    if (!reader_.ok() || step.kernel->computes < 0) return;
+    const size_t counts = static_cast<size_t>(step.kernel->computes);
+    const auto known =
+        std::find_if(program_.computed.begin(), program_.computed.end(),
+                     [&](const ComputedSymbol& one) { return one.buffer == step.outputs[counts]; });
+    bool sized = known != program_.computed.end();
+    for (size_t i = 0; sized && i < counts; ++i) {
+      const std::vector<uint32_t>& dims = program_.buffers[step.outputs[i]].dims;
+      sized = !dims.empty() && program_.dims[dims[0]].Is(known->symbol);
+    }
+    if (!sized)
+      reader_.Fail(std::string("results of ") + Quote(step.kernel->name),
+                   "sized by the count that it computes", "another size");
+  }
+
+  // The count is read as soon as the step has run that writes it, so one compute step must, its memory is its own,
+  // and nothing that is sized by the count comes before.
+  void RequireCount(const std::string& part, const ComputedSymbol& computed) {
+    const Buffer& buffer = program_.buffers[computed.buffer];
+    uint32_t writer = program_.commit_start;
+    bool once = true;
+    for (uint32_t step = 0; step < program_.commit_start; ++step)
+      for (uint32_t output : program_.steps[step].outputs) {
+        if (output != computed.buffer) continue;
+        once = writer == program_.commit_start;
+        writer = step;
+      }
+    if (buffer.role != Role::kTemporary || buffer.dtype != DType::kInt32 || !buffer.dims.empty() || !once ||
+        writer == program_.commit_start || program_.storages[buffer.storage].buffers.size() != 1)
+      return reader_.Fail(part + " buffer", "an int32 of rank 0 that one compute step writes",
+                          Quote(buffer.name));
+    const auto sized = [&](uint32_t index) {
+      const std::vector<uint32_t>& dims = program_.buffers[index].dims;
+      return std::any_of(dims.begin(), dims.end(), [&](uint32_t dim) {
+        return program_.dims[dim].Uses([&](uint32_t symbol) { return symbol == computed.symbol; });
+      });
+    };
+    for (uint32_t index = 0; index <= writer && reader_.ok(); ++index) {
+      const Step& step = program_.steps[index];
+      if (std::any_of(step.inputs.begin(), step.inputs.end(), sized) ||
+          (index < writer && std::any_of(step.outputs.begin(), step.outputs.end(), sized)))
+        reader_.Fail(part, "computed before a step that it sizes", Part("step", index));
+    }
+  }
+
   void RequireNew(std::unordered_set<std::string_view>& names, std::string_view name,
                   const std::string& part) {
     if (reader_.ok() && !names.insert(name).second)
@@ -337,6 +412,17 @@ Status RefuseSize(std::string what, std::string expected, std::string got) {
 
 bool Dim::IsLiteral() const {
   return std::all_of(terms.begin(), terms.end(), [](const Term& term) { return term.factors.empty(); });
+}
+
+bool Program::IsComputed(uint32_t symbol) const {
+  return std::any_of(computed.begin(), computed.end(),
+                     [&](const ComputedSymbol& known) { return known.symbol == symbol; });
+}
+
+Status Program::FillComputed(std::span<int64_t> symbol_values) const {
+  for (const ComputedSymbol& known : computed)
+    KAIROS_RETURN_IF_ERROR(Evaluate(dims[known.limit], symbol_values, &symbol_values[known.symbol]));
+  return Ok();
 }
 
 int Program::FindInput(std::string_view name) const {

@@ -27,6 +27,18 @@ struct Dim {
   std::vector<Term> terms;
 
   bool IsLiteral() const;
+  bool Is(uint32_t symbol) const {
+    return terms.size() == 1 && terms[0].coefficient == 1 &&
+           terms[0].factors == std::vector<uint32_t>{symbol};
+  }
+  // Whether a symbol that `accepts` takes is among the factors.
+  template <typename Accepts>
+  bool Uses(Accepts accepts) const {
+    for (const Term& term : terms)
+      for (uint32_t symbol : term.factors)
+        if (accepts(symbol)) return true;
+    return false;
+  }
 };
 
 enum class Role : uint8_t { kTemporary = 0, kInput = 1, kState = 2, kConstant = 3 };
@@ -62,6 +74,14 @@ struct IdCheck {
   std::string table;
 };
 
+// A symbol that a run computes: `buffer`, an int32 of rank 0, holds its count once its step has run. Until then,
+// and at binding, the symbol counts as `limit`, so a buffer that is sized by it has room for whatever comes.
+struct ComputedSymbol {
+  uint32_t symbol;
+  uint32_t limit;  // a dim over symbols that are given
+  uint32_t buffer;
+};
+
 // Memory that several buffers of one byte count may share: a reshaped alias, a result written in place. At
 // most one of them is an input, state or constant: the owner.
 struct Storage {
@@ -85,6 +105,11 @@ struct Program {
   uint32_t commit_start = 0;  // steps from here on may write state
   std::vector<ProgramOutput> outputs;
   std::vector<IdCheck> checks;
+  std::vector<ComputedSymbol> computed;
+
+  bool IsComputed(uint32_t symbol) const;
+  // Sets the counts of computed symbols to their limits.
+  Status FillComputed(std::span<int64_t> symbol_values) const;
 
   // Position in `inputs` by name, or -1.
   int FindInput(std::string_view name) const;

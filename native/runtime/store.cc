@@ -89,6 +89,22 @@ void Store::Write(const std::vector<size_t>& entries, std::vector<std::shared_pt
   for (size_t i = 0; i < entries.size(); ++i) Replace(entries[i], std::move(blocks[i]));
 }
 
+Status Store::ReadRange(size_t entry, size_t begin, size_t size, std::shared_ptr<Block>* copy) {
+  std::shared_lock lock(mutex_);
+  *copy = Block::Allocate(size);
+  if (!*copy) return OutOfMemory("readStoreRange", layout_->entries[entry].name, size);
+  if (size > 0) std::memcpy((*copy)->data(), blocks_[entry]->data() + begin, size);
+  return Ok();
+}
+
+Status Store::WriteRange(size_t entry, size_t begin, const Block& bytes) {
+  std::unique_lock lock(mutex_);
+  if (!Unshare(entry))
+    return OutOfMemory("writeStoreRange", layout_->entries[entry].name, blocks_[entry]->size());
+  if (bytes.size() > 0) std::memcpy(blocks_[entry]->data() + begin, bytes.data(), bytes.size());
+  return Ok();
+}
+
 void StoreLocks::Lock() {
   std::sort(wanted_.begin(), wanted_.end(), [](const Wanted& a, const Wanted& b) {
     return std::less<Store*>()(a.store, b.store) || (a.store == b.store && a.writes > b.writes);

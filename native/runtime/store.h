@@ -58,6 +58,9 @@ class Store {
   std::shared_ptr<Store> Clone();
   Status Read(const std::vector<size_t>& entries, std::vector<std::shared_ptr<Block>>* copies);
   void Write(const std::vector<size_t>& entries, std::vector<std::shared_ptr<Block>> blocks);
+  // Bytes [begin, begin + size) of one entry.
+  Status ReadRange(size_t entry, size_t begin, size_t size, std::shared_ptr<Block>* copy);
+  Status WriteRange(size_t entry, size_t begin, const Block& bytes);
 
  private:
   const std::shared_ptr<const Layout> layout_;

@@ -1,5 +1,5 @@
 /** A small model that goes through every part that must respect live counts. */
-import { createParameters } from '../../lib/graph/compile.js'
+import { createParameters } from '../../lib/graph/stores.js'
 import { field, LayerNorm, Linear, normal, parameter, type Tensor } from '../../lib/index.js'
 import {
   add,

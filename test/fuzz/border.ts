@@ -9,7 +9,7 @@ import { createRandom, type Random } from '../../lib/core/random.js'
 import type { Addon, NativeArray } from '../../lib/runtime/addon.js'
 import { loadAddon } from '../../lib/runtime/loader.js'
 import { corpus } from './corpus.js'
-import { decode, type ProgramFile } from './fileFormat.js'
+import { countsOf, decode, namedCounts, type ProgramFile } from './fileFormat.js'
 import { Finding, isRefusal, show } from './judge.js'
 import { bytesOf, feedsOf, recordOf, storeEntriesOf } from './requests.js'
 import type { Fuzzer, Note } from './watch.js'
@@ -43,6 +43,8 @@ const names: readonly Name[] = [
     'storeEntries',
     'cloneStore',
     'readStore',
+    'readStoreRange',
+    'writeStoreRange',
     'writeStore',
     'writeStore',
     'averageStores',
@@ -313,6 +315,14 @@ function argumentsOf(world: World, name: Name): Call {
         args: [executor(), handle, recordOf(entries.map(({ name: entry, data }) => [entry, data.slice()] as const))],
       }
     }
+    case 'readStoreRange':
+    case 'writeStoreRange': {
+      const { handle, entries = [] } = world.of('store')
+      const entry = entries[random.int(Math.max(1, entries.length))]
+      if (!entry) return { args: [executor(), handle, 'none', 0, 0, new Float32Array(0)] }
+      const [begin, end] = [random.int(entry.data.length + 1), random.int(entry.data.length + 2)].sort((a, b) => a - b)
+      return { args: [executor(), handle, entry.name, begin, end, entry.data.slice(begin, end)] }
+    }
     case 'averageStores': {
       const { handle } = world.of('store')
       return {
@@ -338,9 +348,9 @@ function argumentsOf(world: World, name: Name): Call {
 function bindArguments(world: World): Call {
   const { random } = world
   const { handle, file } = world.of('program')
-  const capacities = (file?.symbols ?? []).map(() => random.int(6))
+  const capacities = file ? countsOf(file, () => random.int(6)) : []
   const fits = !file || bytesOf(file, capacities) < 1n << 21n
-  const counts = recordOf((file?.symbols ?? []).map((symbol, index) => [symbol, fits ? capacities[index] : 0] as const))
+  const counts = recordOf(file ? namedCounts(file, fits ? capacities : capacities.map(() => 0)) : [])
   const owner = world.of('executor').handle
   const options = { poison: random.int(4) === 0, profile: random.int(4) === 0 }
   return { args: [owner, handle, { ...counts }, options], about: { file, capacities, owner } }
@@ -351,7 +361,7 @@ function runArguments(world: World): Call {
   const { random, addon } = world
   const { handle, file, capacities = [], owner } = world.of('executable')
   if (!file) return { args: [owner ?? {}, handle, { counts: {}, feeds: {}, stores: [] }] }
-  const counts = capacities.map((capacity) => random.int(capacity + 1))
+  const counts = countsOf(file, (symbol) => random.int((capacities[symbol] ?? 0) + 1))
   const inputs = file.buffers.filter(({ role }) => role === 1).map(({ name }) => name)
   const stores = storeEntriesOf(file, random).map((entries) => (entries ? addon.createStore(entries) : null))
   const leased = random.int(3) === 0 ? world.slots[random.int(Math.max(1, world.slots.length))] : undefined
@@ -359,7 +369,7 @@ function runArguments(world: World): Call {
   const finite = random.int(4) === 0 ? { requireFinite: file.outputs.map(({ name }) => name) } : {}
   const request = {
     ...(leased ? { leased: { staging: leased.staging, slot: leased.slot } } : {}),
-    counts: { ...recordOf(file.symbols.map((symbol, index) => [symbol, counts[index] as number])) },
+    counts: { ...recordOf(namedCounts(file, counts)) },
     stores,
     ...finite,
     feeds: { ...feeds },

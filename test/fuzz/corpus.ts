@@ -16,7 +16,7 @@ import {
   scalarInput,
   state,
 } from '../../lib/index.js'
-import { add, matmul } from '../../lib/ops/index.js'
+import { add, embeddingBag, matmul } from '../../lib/ops/index.js'
 import { SmallModel, schema, squaredError } from '../design/support.js'
 import { casesOf, gradientOf, graphOf, ops } from '../ops/harness.js'
 
@@ -27,6 +27,7 @@ class TrainedModel extends SmallModel {
   readonly steps = state([], 'int32')
   readonly dropout = new Dropout(0.25)
   readonly classes = parameter([8, 5], normal(0.3))
+  readonly sparse = parameter([5, 8], normal(0.3), { sparse: true })
 }
 
 /** Forward, backward and Adam, with everything that a program file can hold. */
@@ -36,12 +37,18 @@ export function trainingProgram(): Uint8Array {
     (model, batch) => {
       assign(model.steps, add(model.steps, 1))
       const error = squaredError(model.score(batch.ids, model.dropout.forward(batch.x)), batch.target)
-      const classified = crossEntropy(matmul(batch.x, model.classes), batch.label, { ignoreIndex: -100 })
+      const x = add(batch.x, embeddingBag(model.sparse, batch.words, batch.offsets, { mode: 'mean' }) as typeof batch.x)
+      const classified = crossEntropy(matmul(x, model.classes), batch.label, { ignoreIndex: -100 })
       return { loss: multiply(add(error, classified), scalarInput('weight', 1)) }
     },
     {
-      schema: { ...schema, label: field('int32', 'batch') },
-      updates: [{ loss: 'loss', parameters: all, optimizer: adam({ lr: 0.01 }) }],
+      schema: {
+        ...schema,
+        label: field('int32', 'batch'),
+        words: field('int32', 'words'),
+        offsets: field('int32', 'batch+1'),
+      },
+      updates: [{ loss: 'loss', parameters: all, optimizer: adam({ lr: 0.01 }), clipNorm: 1 }],
     },
   )
   return program.runner.programFile

@@ -49,6 +49,7 @@ export interface ProgramFile {
   commitStart: number
   outputs: { name: string; buffer: number }[]
   checks: { buffer: number; dim: number; alsoAllowed: bigint; table: string }[]
+  computed: { symbol: number; limit: number; buffer: number }[]
 }
 
 export const Role = { temporary: 0, input: 1, state: 2, constant: 3 } as const
@@ -120,6 +121,7 @@ export function decode(bytes: Uint8Array): { file: ProgramFile; fields: readonly
       alsoAllowed: reader.i64(),
       table: reader.string(),
     })),
+    computed: reader.list(() => ({ symbol: reader.u32(), limit: reader.u32(), buffer: reader.u32() })),
   }
   return { file, fields: reader.fields }
 }
@@ -147,7 +149,7 @@ function readAttribute(reader: Reader): FileAttribute {
 
 export function encode(file: ProgramFile): Uint8Array {
   const writer = new ByteWriter()
-  writer.ascii('KAIROSPG').u32(1).u32(0).u64(0)
+  writer.ascii('KAIROSPG').u32(2).u32(0).u64(0)
   writer.list(file.symbols, (symbol) => writer.string(symbol))
   writer.list(file.dims, (terms) => {
     writer.list(terms, ({ coefficient, factors }) => {
@@ -171,6 +173,7 @@ export function encode(file: ProgramFile): Uint8Array {
   writer.list(file.checks, ({ buffer, dim, alsoAllowed, table }) => {
     i64(writer.u32(buffer).u32(dim), alsoAllowed).string(table)
   })
+  writer.list(file.computed, ({ symbol, limit, buffer }) => writer.u32(symbol).u32(limit).u32(buffer))
   return writer.finish(LENGTH_AT)
 }
 
@@ -201,3 +204,16 @@ export function sizeOf(file: ProgramFile, dim: number, counts: readonly number[]
 
 export const elementsOf = (file: ProgramFile, { dims }: FileBuffer, counts: readonly number[]): bigint =>
   dims.reduce((product, dim) => product * sizeOf(file, dim, counts), 1n)
+
+/** A count for every symbol: drawn where it is given, the limit where the run computes it. */
+export function countsOf(file: ProgramFile, draw: (symbol: number) => number): number[] {
+  const counts = file.symbols.map((_, symbol) => (isComputed(file, symbol) ? 0 : draw(symbol)))
+  for (const { symbol, limit } of file.computed) counts[symbol] = Number(sizeOf(file, limit, counts))
+  return counts
+}
+
+/** Counts by name, as a binding or a run takes them. */
+export const namedCounts = (file: ProgramFile, counts: readonly number[]): (readonly [string, number])[] =>
+  file.symbols.flatMap((name, symbol) => (isComputed(file, symbol) ? [] : [[name, counts[symbol] as number] as const]))
+
+const isComputed = (file: ProgramFile, symbol: number) => file.computed.some((known) => known.symbol === symbol)

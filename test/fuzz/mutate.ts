@@ -301,6 +301,17 @@ const mutations: readonly Mutation[] = [
         table: 'table',
       })
   },
+  function changeComputed(file, random) {
+    const change = random.int(4)
+    const known = pick(random, file.computed)
+    if (change === 0) file.computed.splice(indexOf(random, file.computed), 1)
+    else if (change === 1 && known) known.limit = indexOf(random, file.dims)
+    else if (change === 2 && known) known.buffer = indexOf(random, file.buffers)
+    else {
+      const [symbol, limit] = [indexOf(random, file.symbols), indexOf(random, file.dims)]
+      file.computed.push({ symbol, limit, buffer: indexOf(random, file.buffers) })
+    }
+  },
   function changeNames(file, random) {
     const name = pick(random, oddNames) as string
     const change = random.int(4)

@@ -17,7 +17,7 @@ import type {
 } from '../../lib/runtime/addon.js'
 import { loadAddon } from '../../lib/runtime/loader.js'
 import { corpus } from './corpus.js'
-import { decode, type ProgramFile } from './fileFormat.js'
+import { countsOf, decode, namedCounts, type ProgramFile } from './fileFormat.js'
 import { answerOf, Finding } from './judge.js'
 import { mutantOf } from './mutate.js'
 import { bytesOf, feedsOf, recordOf, storeEntriesOf } from './requests.js'
@@ -87,10 +87,10 @@ export class ProgramFileFuzzer implements Fuzzer {
     file: ProgramFile,
     random: Random,
   ): Promise<void> {
-    const { symbols, inputs } = this.addon.describeProgram(program)
-    const capacities = symbols.map(() => random.int(GREATEST_CAPACITY + 1))
+    const { inputs } = this.addon.describeProgram(program)
+    const capacities = countsOf(file, () => random.int(GREATEST_CAPACITY + 1))
     const bind = (poison: boolean) => {
-      const named = recordOf(symbols.map((symbol, index) => [symbol, capacities[index] as number]))
+      const named = recordOf(namedCounts(file, capacities))
       return answerOf('bind', () => this.addon.bind(executor, program, named, { poison }))
     }
     const plain = await bind(false)
@@ -115,13 +115,14 @@ export class ProgramFileFuzzer implements Fuzzer {
     const names = inputs.map(({ name }) => name)
     let ran = false
     for (let run = 0; run < RUNS; run++) {
-      const counts = capacities.map((capacity) =>
-        run === 0 ? capacity : random.int(capacity + (random.int(8) === 0 ? 2 : 1)),
-      )
+      const counts = countsOf(file, (symbol) => {
+        const capacity = capacities[symbol] as number
+        return run === 0 ? capacity : random.int(capacity + (random.int(8) === 0 ? 2 : 1))
+      })
       // A dim may shrink with a capacity and grow with a count.
       if (bytesOf(file, counts) > MOST_BYTES_TO_RUN) continue
       const request = {
-        counts: recordOf(symbols.map((symbol, index) => [symbol, counts[index] as number])),
+        counts: recordOf(namedCounts(file, counts)),
         feeds: feedsOf(file, names, counts, random),
       }
       ran = (await this.runBoth(executor, bindings, request, entries)) || ran

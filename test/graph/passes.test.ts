@@ -41,6 +41,12 @@ function after(pass: string, request: TraceRequest): Graph {
 
 const kernels = (plan: Plan) => plan.kernelSteps.map((node) => node.op?.kernel ?? node.op?.name)
 
+const updateOf = (loss: Tensor, parameters: readonly Tensor[]) => ({
+  name: 'loss',
+  loss,
+  groups: [{ name: 'loss', parameters, optimizer: adam() }],
+})
+
 describe('trace', () => {
   it('makes one node of feeds with one name', () => {
     const a = input('x', ['batch', 4])
@@ -97,7 +103,7 @@ describe('autodiff', () => {
     namedVariables(model)
     const request = {
       outputs: { loss: sum(model.used) },
-      updates: [{ name: 'loss', loss: sum(model.used), parameters: [model.used, model.unused], optimizer: adam() }],
+      updates: [updateOf(sum(model.used), [model.used, model.unused])],
     }
     expect(() => lower(request)).toThrow(
       /updates\.loss should be parameters that the loss depends on but got 'unused', which it does not/,
@@ -173,10 +179,7 @@ describe('fusion', () => {
     const model = { w: parameter([4, 3], normal(1)) }
     namedVariables(model)
     const loss = mean(square(matmul(input('x', ['batch', 4]), model.w)))
-    const plan = lower(
-      { outputs: { loss }, updates: [{ name: 'loss', loss, parameters: [model.w], optimizer: adam() }] },
-      { check: true },
-    )
+    const plan = lower({ outputs: { loss }, updates: [updateOf(loss, [model.w])] }, { check: true })
     const commit = plan.kernelSteps.slice(plan.kernelCommitStart)
     const update = commit.filter((node) => node.outputs[0]?.shape.length === 2)
     expect(update).toHaveLength(1)

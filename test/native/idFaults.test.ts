@@ -7,6 +7,11 @@ import { encodeFile, type FileAttribute, type FileBuffer, INPUT, TEMPORARY } fro
 type Spec = readonly [dtype: number, sizes: readonly number[]]
 const [FLOAT, INT] = [0, 1]
 
+const smoothed: FileAttribute[] = [
+  { name: 'ignoreIndex', type: 1, value: -100 },
+  { name: 'labelSmoothing', type: 2, value: 0 },
+]
+
 const attentionAttributes: FileAttribute[] = [
   { name: 'scale', type: 2, value: 1 },
   { name: 'causal', type: 0, value: 0 },
@@ -36,6 +41,35 @@ const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribu
     ],
     [[FLOAT, [3, 2]]],
     [],
+  ],
+  [
+    'linearCrossEntropy',
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+      [INT, [2]],
+    ],
+    [
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+    ],
+    smoothed,
+  ],
+  [
+    'linearCrossEntropyBackward',
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+      [INT, [2]],
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+      [FLOAT, [2]],
+    ],
+    [
+      [FLOAT, [2, 1]],
+      [FLOAT, [3, 1]],
+    ],
+    smoothed,
   ],
   [
     'attention',
@@ -134,6 +168,15 @@ const cases: readonly [KernelName, readonly Spec[], readonly Spec[], FileAttribu
     [[INT, [2]]],
     [],
   ],
+  [
+    'topKBackward',
+    [
+      [INT, [2, 1]],
+      [FLOAT, [2, 1]],
+    ],
+    [[FLOAT, [2, 3]]],
+    [],
+  ],
 ]
 
 function fileOf(
@@ -151,7 +194,7 @@ function fileOf(
   })
   return encodeFile({
     magic: 'KAIROSPG',
-    version: 1,
+    version: 2,
     symbols: [],
     dims: sizes.map((size) => [{ coefficient: size, factors: [] }]),
     storageCount: buffers.length,
@@ -169,6 +212,7 @@ function fileOf(
     commitStart: 1,
     outputs: outputs.map((_, i) => ({ name: `o${i}`, buffer: inputs.length + i })),
     checks: [],
+    computed: [],
     trailing: [],
   })
 }

@@ -14,10 +14,31 @@ const damaged = (edit: (file: ProgramFile) => void): Uint8Array => {
   return encodeFile(file)
 }
 
+/** Adds a step that adds up the rows by id, and computes their number: symbol 1, dim 3. */
+const coalesceOf =
+  ({ limit = 0, computed = false, twice = false }: { limit?: number; computed?: boolean; twice?: boolean }) =>
+  (file: ProgramFile): void => {
+    file.symbols.push('unique')
+    file.dims.push([{ coefficient: 1, factors: [1] }])
+    const temporary = { name: '', role: TEMPORARY, store: 0 }
+    file.buffers.push(
+      { ...temporary, dtype: 1, dims: [3], storage: 7 },
+      { ...temporary, dtype: 0, dims: [3, 2], storage: 8 },
+      { ...temporary, dtype: 1, dims: [], storage: 9 },
+    )
+    file.storageCount = 10
+    const mode = { name: 'mode', type: 3, value: 'sum' } as const
+    file.steps.splice(4, 0, { op: 'coalesce', inputs: [2, 6, 7], outputs: [8, 9, 10], attributes: [mode], source: '' })
+    file.commitStart = 5
+    const entry = { symbol: 1, limit, buffer: 10 }
+    if (computed) file.computed.push(entry)
+    if (twice) file.computed.push(entry)
+  }
+
 describe('a damaged program file is refused, naming the part', () => {
   const cases: [string, (file: ProgramFile) => void, RegExp][] = [
     ['magic', (f) => (f.magic = 'KAIROSPX'), /magic at byte 0/],
-    ['version', (f) => (f.version = 2), /version at byte 8 should be 1 but got 2/],
+    ['version', (f) => (f.version = 3), /version at byte 8 should be 2 but got 3/],
     ['trailing bytes', (f) => f.trailing.push(1, 2), /end of file .* no more bytes but got 2 bytes/],
     ['a symbol twice', (f) => f.symbols.push('batch'), /symbol 1 .* 'batch' again/],
     [
@@ -93,6 +114,19 @@ describe('a damaged program file is refused, naming the part', () => {
     ],
     ['a check of no int32 input', (f) => (f.checks[0]!.buffer = 1), /check 0 buffer .* int32 input/],
     ['a check against no dim', (f) => (f.checks[0]!.dim = 9), /check 0 dim/],
+    ['a computed symbol out of range', (f) => f.computed.push({ symbol: 9, limit: 1, buffer: 5 }), /computed symbol 0/],
+    [
+      'a count that no step computes',
+      (f) => f.computed.push({ symbol: 0, limit: 1, buffer: 5 }),
+      /computed symbol 0 'batch' buffer .* should be an int32 of rank 0 that one compute step writes but got 'total'/,
+    ],
+    ['results of a computed number of rows, sized otherwise', coalesceOf({}), /results of 'coalesce'/],
+    [
+      'a limit that is computed itself',
+      coalesceOf({ limit: 3, computed: true }),
+      /limit of 'unique' .* should be a size over given symbols/,
+    ],
+    ['a symbol computed twice', coalesceOf({ computed: true, twice: true }), /computed once but got a second one/],
   ]
   test.each(cases)('%s', async (_, edit, message) => {
     const error = await failure(executor.loadProgram(damaged(edit)))

@@ -36,6 +36,7 @@ export interface ProgramFile {
   commitStart: number
   outputs: { name: string; buffer: number }[]
   checks: { buffer: number; dim: number; alsoAllowed: number; table: string }[]
+  computed: { symbol: number; limit: number; buffer: number }[]
   trailing: number[]
 }
 
@@ -111,6 +112,7 @@ export function encodeFile(file: ProgramFile): Uint8Array {
     i64(alsoAllowed)
     text(table)
   })
+  list(file.computed, ({ symbol, limit, buffer }) => [symbol, limit, buffer].forEach(u32))
   bytes.push(...file.trailing)
   const result = Uint8Array.from(bytes)
   new DataView(result.buffer).setBigUint64(lengthAt, BigInt(result.length), true)
@@ -146,7 +148,7 @@ const MULTIPLY = 12
  */
 export const stepFile = (): ProgramFile => ({
   magic: 'KAIROSPG',
-  version: 1,
+  version: 2,
   symbols: ['batch'],
   dims: [symbol(), literal(4), literal(2)],
   storageCount: 7,
@@ -185,6 +187,7 @@ export const stepFile = (): ProgramFile => ({
     { name: 'before', buffer: 2 },
   ],
   checks: [{ buffer: 0, dim: 1, alsoAllowed: -1, table: 'items' }],
+  computed: [],
   trailing: [],
 })
 
@@ -220,6 +223,7 @@ export function slowFile(size: number, steps: number): ProgramFile {
     commitStart: steps,
     outputs: [{ name: 'product', buffer: 1 + ((steps - 1) % 2) }],
     checks: [],
+    computed: [],
   }
 }
 
@@ -227,7 +231,7 @@ export function slowFile(size: number, steps: number): ProgramFile {
 export function spectrumFile(): ProgramFile {
   return {
     magic: 'KAIROSPG',
-    version: 1,
+    version: 2,
     symbols: ['n'],
     dims: [[{ coefficient: 1, factors: [0] }], literal(2), literal(5)],
     storageCount: 2,
@@ -240,6 +244,7 @@ export function spectrumFile(): ProgramFile {
     commitStart: 1,
     outputs: [{ name: 'y', buffer: 1 }],
     checks: [],
+    computed: [],
     trailing: [],
   }
 }

@@ -28,6 +28,33 @@ test('entries, zeros by default, bytes', async () => {
   })
 })
 
+test('parts of an entry, read and written', async () => {
+  const data = Float32Array.of(0, 1, 2, 3, 4, 5)
+  const parameters = ParameterSet.create([{ name: 'table', dtype: 'float32', shape: [2, 3], data }])
+  const before = await parameters.clone()
+  await parameters.writeRange('table', 4, Float32Array.of(40, 50))
+  expect(await parameters.readRange('table', 3, 6)).toEqual(Float32Array.of(3, 40, 50))
+  expect(await parameters.readRange('table', 6, 6)).toEqual(new Float32Array(0))
+  expect((await before.read()).table).toEqual(data)
+  await expect(parameters.readRange('table', 4, 7)).rejects.toThrow(/end should be .*6.* but got 7/)
+  await expect(parameters.readRange('table', 3, 2)).rejects.toThrow(/end should be .*3.* but got 2/)
+  await expect(parameters.readRange('tables', 0, 1)).rejects.toThrow(
+    /name should be an entry of the store but got 'tables'/,
+  )
+  await expect(parameters.writeRange('table', 5, Float32Array.of(1, 2))).rejects.toThrow(/end should be .* but got 7/)
+  await expect(parameters.writeRange('table', 0, Int32Array.of(1))).rejects.toThrow(
+    /values should be a Float32Array but got an Int32Array/,
+  )
+})
+
+test('large zeros cost no memory before they are written', async () => {
+  const before = process.memoryUsage().rss
+  const state = State.create([{ name: 'moments', dtype: 'float32', shape: [1 << 28] }])
+  expect(await state.readRange('moments', 12345678, 12345680)).toEqual(new Float32Array(2))
+  expect(process.memoryUsage().rss - before).toBeLessThan(64 << 20)
+  state[Symbol.dispose]()
+})
+
 test('large values come back whole, through memory of their own', async () => {
   const data = Float32Array.from({ length: 1 << 20 }, (_, index) => index)
   const parameters = ParameterSet.create([{ name: 'table', dtype: 'float32', shape: [1 << 20], data }])

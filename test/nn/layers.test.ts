@@ -12,6 +12,7 @@ import {
   Linear,
   linear,
   merge,
+  RMSNorm,
   SelfAttention,
   slice,
 } from '../../lib/index.js'
@@ -36,6 +37,14 @@ describe('layers', () => {
     const row = (i: number) => [1, 2, 3].reduce((sum, x, j) => sum + x * (weight[3 * i + j] as number), 0)
     expect(y[0]).toBeCloseTo(row(0) + 1, 6)
     expect(y[1]).toBeCloseTo(row(1) - 1, 6)
+  })
+
+  it('RMSNorm divides by the root of the mean square', async () => {
+    const model = { norm: new RMSNorm(3, 0) }
+    const parameters = createParameters(model, 1)
+    await parameters.write({ 'norm.weight': Float32Array.of(1, 2, -1) })
+    const y = await model.norm.forward(constant(Float32Array.of(1, 2, 2), [1, 3])).data({ parameters })
+    for (const [i, expected] of [1, 4, -2].entries()) expect(y[i]).toBeCloseTo(expected / Math.sqrt(3), 6)
   })
 
   it('FrequencyLayer is low + beta^2 high', async () => {

@@ -13,9 +13,15 @@ const random = createRandom(11)
 const float = (...shape: number[]): ReferenceArray => floats(random, shape)
 const positive = (...shape: number[]): ReferenceArray => floats(random, shape, 0.5, 2)
 const ids = (limit: number, ...shape: number[]): ReferenceArray => ints(random, shape, 0, limit)
+/** Offsets of bags of random length, empty ones among them. */
+const bags = (count: number, values: number): ReferenceArray => {
+  const cuts = Array.from({ length: count - 1 }, () => random.int(values + 1)).sort((a, b) => a - b)
+  return typed('int32', [count + 1], (index) => [0, ...cuts, values][index] as number)
+}
 const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
+const smoothed = (labelSmoothing: number) => ({ ignoreIndex: -100, labelSmoothing })
 /** Beyond one tile of keys, one block and one chunk of queries. */
 const attended: attention.AttentionSetting[] = [
   { batch: 3, queries: 50, keys: 50, heads: 2, width: 32, causal: true, range: 'left', rate: 0.3 },
@@ -60,6 +66,10 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(30, 50, 16), float(30, 50, 16)], attributes: { ...plain, transposeB: true } },
     { inputs: [float(30, 50, 50), float(30, 50, 16)], attributes: plain },
   ],
+  gram: () => [
+    { inputs: [float(5, 40000)], attributes: {} },
+    { inputs: [float(64, 3001)], attributes: {} },
+  ],
   softmax: () => [
     { inputs: [float(40, 3647)], attributes: {} },
     { inputs: [float(2000, 50)], attributes: {} },
@@ -69,6 +79,8 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
   layerNormBackward: () => [
     { inputs: [float(1500, 64), float(64), float(1500), positive(1500), float(1500, 64)], attributes: {} },
   ],
+  rmsNorm: () => [{ inputs: [float(1500, 64), float(64)], attributes: { epsilon: 1e-6 } }],
+  rmsNormBackward: () => [{ inputs: [float(1500, 64), float(64), positive(1500), float(1500, 64)], attributes: {} }],
   attention: () => attended.map((setting) => attention.makeCase(random, setting) as unknown as OpCase),
   attentionBackward: () => attended.map((setting) => attention.makeBackwardCase(random, setting) as unknown as OpCase),
   targetAttention: () => targeted.map((setting) => targetAttention.makeCase(random, setting)),
@@ -78,12 +90,50 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: {} },
     { inputs: [float(9000, 16), ids(9000, 20000), float(20000, 16)], attributes: { paddingIndex: 0 } },
   ],
+  embeddingBag: () => [
+    { inputs: [float(400, 64), ids(400, 5000), bags(700, 5000)], attributes: { mode: 'mean' } },
+    { inputs: [float(400, 100), ids(400, 9000), bags(30, 9000)], attributes: { mode: 'sum' } },
+  ],
+  embeddingBagBackward: () => [
+    { inputs: [float(5000, 17), ids(5000, 30000), bags(700, 30000), float(700, 17)], attributes: { mode: 'mean' } },
+  ],
+  coalesce: () => [
+    { inputs: [float(50, 8), ids(50, 30000), float(30000, 8)], attributes: { symbol: 'unique', mode: 'sum' } },
+    {
+      inputs: [float(90_000, 16), ids(90_000, 40, 500), float(40, 500, 16)],
+      attributes: { symbol: 'unique', mode: 'sum', paddingIndex: 0 },
+    },
+    {
+      inputs: [float(5000, 70), ids(5000, 30000), float(700, 70), bags(700, 30000)],
+      attributes: { symbol: 'unique', mode: 'mean' },
+    },
+  ],
+  updateRows: () => [{ inputs: [float(9000, 33), ids(9000, 5000), float(5000, 33)], attributes: {} }],
+  tableSlots: () => [{ inputs: [ids(7, 30000), ids(100, 30000), ids(9, 30000)], attributes: { rows: [7, 100, 9] } }],
   dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],
+  sampleNegatives: () => [
+    { inputs: [seed], attributes: { dims: [100, 501], classes: 1_000_000, octaves: Math.log2(1_000_001), salt: 3 } },
+    { inputs: [seed], attributes: { dims: [20001], classes: 3647, octaves: 0, salt: 5 } },
+  ],
   softmaxCrossEntropy: () => [{ inputs: [float(60, 3647), ids(3647, 60)], attributes: { ignoreIndex: -100 } }],
   softmaxCrossEntropyBackward: () => [
     {
       inputs: [float(60, 3647), ids(3647, 60), array([60], () => 9), float(60)],
       attributes: { ignoreIndex: -100 },
+    },
+  ],
+  linearCrossEntropy: () => [
+    { inputs: [float(130, 64), float(900, 64), ids(900, 130)], attributes: smoothed(0) },
+    { inputs: [float(7, 20), float(9001, 20), ids(9001, 7), float(9001)], attributes: smoothed(0.1) },
+  ],
+  linearCrossEntropyBackward: () => [
+    {
+      inputs: [float(600, 16), float(1100, 16), ids(1100, 600), array([600], () => 9), float(600), float(600)],
+      attributes: smoothed(0),
+    },
+    {
+      inputs: [float(70, 40), float(2500, 40), ids(2500, 70), array([70], () => 12), float(70), float(70), float(2500)],
+      attributes: smoothed(0.1),
     },
   ],
   rfft: () => [
@@ -100,6 +150,11 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     { inputs: [float(3, 211, 20), float(106, 20, 2), float(3, 211, 20)], attributes: {} },
   ],
   targetRank: () => [{ inputs: [float(100, 3647), ids(3647, 100), ids(3647, 100, 50)], attributes: {} }],
+  topK: () => [
+    { inputs: [float(60, 3647)], attributes: { k: 10 } },
+    { inputs: [float(3, 30000)], attributes: { k: 700 } },
+  ],
+  topKBackward: () => [{ inputs: [ids(3647, 100, 50), float(100, 50)], attributes: { dims: [3647] } }],
 }
 
 /** Large cases of an op; elementwise ones take the shape of their first case over. */

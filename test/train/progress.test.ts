@@ -63,3 +63,19 @@ it.each([
 ])('writes %d seconds as %s', (seconds, text) => {
   expect(formatSeconds(seconds)).toBe(text)
 })
+
+it('counts what an earlier run did for the share, and not for the rate', () => {
+  const stream = fakeStream(false)
+  let time = 0
+  const progress = createProgress({
+    title: 'run',
+    total: 1000,
+    start: 500,
+    stream: asStream(stream),
+    interval: 1000,
+    now: () => time,
+  })
+  time = 1000
+  progress.update(600, { loss: 1 })
+  expect(stream.text).toBe('run   60%  100 samples/s  loss 1.0000  4 s left\n')
+})

@@ -2,10 +2,11 @@
 import { describe, expectTypeOf, it } from 'vitest'
 import { input, scalarInput } from '../../lib/graph/leaf.js'
 import type { Tensor } from '../../lib/graph/node.js'
-import { binaryCrossEntropy, crossEntropy } from '../../lib/losses/index.js'
+import { binaryCrossEntropy, crossEntropy, linearCrossEntropyLoss, meanSquaredError } from '../../lib/losses/index.js'
 import {
   add,
   addBias,
+  argmax,
   assumeShape,
   attention,
   batchMatmul,
@@ -17,10 +18,13 @@ import {
   embedding,
   frequencyFilter,
   full,
+  gram,
   greater,
   irfft,
   layerNorm,
   linear,
+  linearCrossEntropy,
+  logSumExp,
   matmul,
   max,
   mean,
@@ -29,16 +33,23 @@ import {
   pad,
   reshape,
   rfft,
+  rmsNorm,
+  sampleNegatives,
   select,
   size,
   slice,
   softmax,
   softmaxCrossEntropy,
   split,
+  squeeze,
+  stack,
   sum,
   targetAttention,
   targetRank,
+  topK,
   transpose,
+  unsqueeze,
+  variance,
 } from '../../lib/ops/index.js'
 
 type Float<S extends readonly (number | string)[]> = Tensor<S, 'float32'>
@@ -134,5 +145,26 @@ describe('types of results', () => {
     }
     expectTypeOf(residual(x)).toEqualTypeOf<Float<readonly ['batch', 50, 64]>>()
     expectTypeOf(project(input('z', ['batch', 3]), input('w', [3, 8]))).toEqualTypeOf<Float<readonly ['batch', 8]>>()
+  })
+
+  it('follows ranking ops and reductions of losses', () => {
+    const { values, indices } = topK(x, 3)
+    expectTypeOf(values).toEqualTypeOf<Float<readonly ['batch', 50, 3]>>()
+    expectTypeOf(indices).toEqualTypeOf<Tensor<readonly ['batch', 50, 3], 'int32'>>()
+    expectTypeOf(argmax(x)).toEqualTypeOf<Tensor<readonly ['batch', 50], 'int32'>>()
+    expectTypeOf(rmsNorm(x, row)).toEqualTypeOf<Float<readonly ['batch', 50, 64]>>()
+    expectTypeOf(logSumExp(x)).toEqualTypeOf<Float<readonly ['batch', 50]>>()
+    expectTypeOf(variance(x, 1)).toEqualTypeOf<Float<readonly ['batch', 64]>>()
+    expectTypeOf(unsqueeze(x, 1)).toEqualTypeOf<Float<readonly ['batch', 1, 50, 64]>>()
+    expectTypeOf(squeeze(unsqueeze(x, 1), 1)).toEqualTypeOf<Float<readonly ['batch', 50, 64]>>()
+    expectTypeOf(stack([x, x], 1)).toEqualTypeOf<Float<readonly ['batch', 2, 50, 64]>>()
+    expectTypeOf(gram(input('j', [3, 100]))).toEqualTypeOf<Float<readonly [3, 3]>>()
+    const weight = input('weight', [900, 64])
+    const { loss } = linearCrossEntropy(x, weight, ids)
+    expectTypeOf(loss).toEqualTypeOf<Float<readonly ['batch', 50]>>()
+    expectTypeOf(linearCrossEntropyLoss(x, weight, ids)).toEqualTypeOf<Float<readonly []>>()
+    expectTypeOf(meanSquaredError(x, x)).toEqualTypeOf<Float<readonly []>>()
+    expectTypeOf(meanSquaredError(x, x, { reduction: 'none' })).toEqualTypeOf<Float<readonly ['batch', 50, 64]>>()
+    expectTypeOf(sampleNegatives([100], { classes: 9 })).toEqualTypeOf<Tensor<readonly [100], 'int32'>>()
   })
 })

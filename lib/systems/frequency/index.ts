@@ -4,6 +4,7 @@ import { FrequencyModel } from './model.js'
 
 export const frequency: SequenceSystem<typeof frequencyConfig> = {
   name: 'frequency',
+  kind: 'sequence',
   summary: 'attention beside a low and high frequency filter over the history (BSARec)',
   config: frequencyConfig,
   trainable: true,

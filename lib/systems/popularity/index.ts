@@ -6,6 +6,7 @@ const config = z.strictObject({})
 
 export const popularity: SequenceSystem<typeof config> = {
   name: 'popularity',
+  kind: 'sequence',
   summary: 'ranks items by how often they occur: the line that a model has to beat',
   config,
   trainable: false,

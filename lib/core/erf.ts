@@ -1,5 +1,5 @@
 /**
- * The error function in float64, for references: JavaScript has none.
+ * The error function in float64, which JavaScript lacks.
  *
  * erf(x) = 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (1 * 3 * ... * (2n+1)) has positive terms only, so nothing cancels;
  * beyond 6 the result is 1 in float64. Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.6.

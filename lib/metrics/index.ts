@@ -1,0 +1,41 @@
+/** Metrics: how good a model is, and how sure that is. */
+export {
+  type Accumulator,
+  type BinaryBatch,
+  type GroupedBatch,
+  measure,
+  type WeightedBatch,
+} from './accumulator.js'
+export { Auc, auc, type BoundedAuc, HistogramAuc, WeightedAuc } from './auc.js'
+export {
+  type AucDifference,
+  type AucInterval,
+  deLong,
+  deLongDifference,
+  hanleyMcNeil,
+  type IntervalOptions,
+} from './aucInterval.js'
+export { BinaryMetrics, type BinaryMetricsBatch, type BinaryResult } from './binaryMetrics.js'
+export {
+  type BootstrapOptions,
+  bootstrapAuc,
+  bootstrapAucDifference,
+  bootstrapDifference,
+  bootstrapMean,
+  excludesZero,
+  type Interval,
+  type UserExamples,
+} from './bootstrap.js'
+export {
+  type CalibrationBin,
+  type CalibrationResult,
+  EqualMassCalibration,
+  EqualWidthCalibration,
+  Pcoc,
+} from './calibration.js'
+export { NegativeSampler, type NegativeSamplerOptions, rankAmong } from './candidates.js'
+export { Gauc, type GaucResult } from './gauc.js'
+export { LogLoss, type LogLossOptions } from './logLoss.js'
+export { gains, hitRate, hits, meanReciprocalRank, ndcg, reciprocalRanks } from './ranking.js'
+export { type RankBatch, type RankingAt, RankingMetrics, type RankingResult, rankingAt } from './rankingMetrics.js'
+export { type RegressionBatch, RegressionErrors, type RegressionResult } from './regression.js'

@@ -1,0 +1,35 @@
+/**
+ * One network under a tower for each task: hard parameter sharing.
+ *
+ * Caruana: Multitask Learning, Machine Learning 28, 1997. With one task it is the plain network that multi-task models
+ * are compared with.
+ */
+import { fanInUniform } from '../../graph/module.js'
+import type { Tensor } from '../../graph/node.js'
+import { type FeatureEmbeddings, Mlp, StackedMlp } from '../../nn/index.js'
+import { merge, transpose } from '../../ops/index.js'
+import type { Loose } from '../../ops/support.js'
+import { embedFeatures } from '../rankingFeatures.js'
+import type { FeatureBatch, FeatureInput, RankingModel } from '../system.js'
+import type { SharedBottomConfig } from './config.js'
+
+export class SharedBottomModel implements RankingModel {
+  readonly features: FeatureEmbeddings
+  readonly bottom: Mlp<[number, ...number[]]>
+  readonly towers: StackedMlp
+
+  constructor(features: readonly FeatureInput[], tasks: readonly string[], config: SharedBottomConfig) {
+    const { bottomSizes, towerSizes, dropout } = config
+    const options = { dropout, initializer: fanInUniform, biasInitializer: fanInUniform }
+    this.features = embedFeatures(features, config)
+    this.bottom = new Mlp([this.features.width, ...bottomSizes], { ...options, lastActivation: 'relu' })
+    this.towers = new StackedMlp(tasks.length, [bottomSizes.at(-1) as number, ...towerSizes, 1], options)
+  }
+
+  /** [batch, tasks] */
+  logits(batch: FeatureBatch): Tensor<readonly ['batch', number], 'float32'> {
+    const hidden = this.bottom.forward(this.features.forward(batch) as Loose) as Loose
+    const logits = this.towers.forward(hidden)
+    return transpose(merge(logits, 1, 2) as Loose, [1, 0]) as Loose
+  }
+}

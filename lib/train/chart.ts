@@ -1,0 +1,145 @@
+/** Line charts as SVG text. Colours are CSS variables of the page, so that one drawing serves light and dark. */
+
+export interface Series {
+  readonly name: string
+  /** Points in the order of x; null breaks the line. */
+  readonly points: readonly (readonly [x: number, y: number | null])[]
+  /** A point to mark, as the best. */
+  readonly mark?: { readonly x: number; readonly y: number; readonly label: string }
+}
+
+export interface ChartOptions {
+  readonly title: string
+  readonly xLabel: string
+  readonly series: readonly Series[]
+}
+
+const WIDTH = 480
+const HEIGHT = 260
+const MARGIN = { left: 54, right: 16, top: 14, bottom: 38 }
+/** Points that are drawn singly, each with its value to hover over. */
+const DOTS = 60
+
+const escapes: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+}
+
+/** Text for any place in HTML or SVG, attributes included. */
+export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? '')
+
+/** About `count` round numbers that span the range: multiples of 1, 2 or 5 times a power of ten. */
+export function ticks(low: number, high: number, count = 5): number[] {
+  const raw = (high - low) / count
+  if (!(raw > 0) || !Number.isFinite(raw)) return [low]
+  const power = 10 ** Math.floor(Math.log10(raw))
+  const step = power * (([1, 2, 5, 10] as const).find((factor) => factor * power >= raw * 0.999) ?? 10)
+  const found: number[] = []
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) {
+    found.push(Number((i * step).toPrecision(12)))
+  }
+  return found
+}
+
+/** `0.25`, `1,200`, `12k`, `3M`, `1e-7` */
+export function formatTick(value: number): string {
+  const size = Math.abs(value)
+  if (size >= 1e6 && size < 1e9) return `${Number((value / 1e6).toPrecision(4))}M`
+  if (size >= 1e4 && size < 1e6) return `${Number((value / 1e3).toPrecision(4))}k`
+  if (value !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential().replace('e+', 'e')
+  return value.toLocaleString('en-US', { maximumFractionDigits: 4 })
+}
+
+/** An <svg> as wide as its place, with a text for those who do not see it. */
+export function lineChart({ title, xLabel, series }: ChartOptions): string {
+  const all = series.flatMap(({ points }) => points.filter(isDrawn))
+  const x = scaleOf(
+    all.map(([x]) => x),
+    MARGIN.left,
+    WIDTH - MARGIN.right,
+    0,
+  )
+  const y = scaleOf(
+    all.map(([, y]) => y),
+    HEIGHT - MARGIN.bottom,
+    MARGIN.top,
+    0.06,
+  )
+  const parts = all.length === 0 ? [text(WIDTH / 2, HEIGHT / 2, 'nothing yet', 'middle')] : [...axes(x, y, xLabel)]
+  series.forEach((one, index) => {
+    parts.push(...drawSeries(one, `var(--series-${(index % 4) + 1})`, x.place, y.place))
+  })
+  const label = escapeHtml(`${title}: ${series.map(({ name }) => name).join(', ')} over ${xLabel}`)
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">${parts.join('')}</svg>`
+}
+
+interface Scale {
+  readonly low: number
+  readonly high: number
+  place(value: number): number
+}
+
+function scaleOf(values: readonly number[], from: number, to: number, margin: number): Scale {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const value of values) {
+    low = Math.min(low, value)
+    high = Math.max(high, value)
+  }
+  // A single value stands in the middle.
+  const spread = high > low ? (high - low) * margin : Math.max(Math.abs(high) * 0.1, 1e-6)
+  low -= spread
+  high += spread
+  return { low, high, place: (value) => round(from + ((value - low) / (high - low)) * (to - from)) }
+}
+
+function* axes(x: Scale, y: Scale, xLabel: string): Generator<string> {
+  const [right, bottom] = [WIDTH - MARGIN.right, HEIGHT - MARGIN.bottom]
+  for (const tick of ticks(y.low, y.high)) {
+    const at = y.place(tick)
+    yield `<line class="grid" x1="${MARGIN.left}" x2="${right}" y1="${at}" y2="${at}"/>`
+    yield text(MARGIN.left - 8, at + 4, formatTick(tick), 'end')
+  }
+  for (const tick of ticks(x.low, x.high)) yield text(x.place(tick), bottom + 18, formatTick(tick), 'middle')
+  yield `<line class="axis" x1="${MARGIN.left}" x2="${right}" y1="${bottom}" y2="${bottom}"/>`
+  yield text(right, HEIGHT - 4, xLabel, 'end')
+}
+
+function* drawSeries(
+  { name, points, mark }: Series,
+  colour: string,
+  placeX: (x: number) => number,
+  placeY: (y: number) => number,
+): Generator<string> {
+  let path = ''
+  let pen = false
+  for (const point of points) {
+    if (isDrawn(point)) path += `${pen ? 'L' : 'M'}${placeX(point[0])} ${placeY(point[1])}`
+    pen = isDrawn(point)
+  }
+  if (path) yield `<path class="line" style="stroke:${colour}" d="${path}"/>`
+  if (points.length <= DOTS) {
+    for (const point of points.filter(isDrawn)) {
+      const title = escapeHtml(`${name} ${formatTick(point[1])} at ${formatTick(point[0])}`)
+      yield `<circle style="fill:${colour}" cx="${placeX(point[0])}" cy="${placeY(point[1])}" r="2.5"><title>${title}</title></circle>`
+    }
+  }
+  if (mark) {
+    const [x, y] = [placeX(mark.x), placeY(mark.y)]
+    // Inside the picture, whichever side the point is on.
+    const anchor = x > WIDTH * 0.7 ? 'end' : x < WIDTH * 0.3 ? 'start' : 'middle'
+    const above = y > MARGIN.top + 14
+    yield `<circle class="mark" style="stroke:${colour}" cx="${x}" cy="${y}" r="5"/>`
+    yield text(x, above ? y - 11 : y + 20, mark.label, anchor, 'marked')
+  }
+}
+
+const isDrawn = (point: readonly [number, number | null]): point is readonly [number, number] =>
+  Number.isFinite(point[0]) && point[1] !== null && Number.isFinite(point[1])
+
+const round = (value: number): number => Math.round(value * 10) / 10
+
+const text = (x: number, y: number, content: string, anchor: string, kind = 'label'): string =>
+  `<text class="${kind}" x="${x}" y="${y}" text-anchor="${anchor}">${escapeHtml(content)}</text>`

@@ -1,0 +1,64 @@
+// Sums of rows picked by number: what lookups in bags and gradients of lookups come down to.
+
+// Highway's include guard: it flips once per CPU variant.
+#if defined(KAIROS_CPU_SUM_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KAIROS_CPU_SUM_ROWS_INL_H_
+#undef KAIROS_CPU_SUM_ROWS_INL_H_
+#else
+#define KAIROS_CPU_SUM_ROWS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/rows-inl.h"
+#include "hwy/cache_control.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace kairos::HWY_NAMESPACE {
+
+constexpr int64_t kAhead = 8;  // rows between a prefetch and its use
+
+HWY_INLINE void PrefetchRow(const void* row, int64_t bytes) {
+  const auto* line = static_cast<const std::byte*>(row);
+  for (int64_t at = 0; at < std::min<int64_t>(bytes, 512); at += 64) hwy::Prefetch(line + at);
+}
+
+// to = the sum of from[picked[i]] in the order of i, each times scales[picked[i]] where there are scales.
+HWY_INLINE void SumRowsAt(const float* from, int64_t width, const int32_t* picked, int64_t count,
+                          const float* scales, float* to) {
+  const FloatTag d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr int64_t kVectors = 4;  // sums that stay in registers
+  const auto scale = [&](int64_t i) { return hn::Set(d, scales[picked[i]]); };
+  int64_t column = 0;
+  for (; column + kVectors * lanes <= width; column += kVectors * lanes) {
+    FloatVector sums[kVectors];
+    for (FloatVector& sum : sums) sum = hn::Zero(d);
+    for (int64_t i = 0; i < count; ++i) {
+      const float* row = from + picked[i] * width + column;
+      if (scales) {
+        for (int64_t k = 0; k < kVectors; ++k)
+          sums[k] = hn::MulAdd(hn::LoadU(d, row + k * lanes), scale(i), sums[k]);
+      } else {
+        for (int64_t k = 0; k < kVectors; ++k) sums[k] = hn::Add(sums[k], hn::LoadU(d, row + k * lanes));
+      }
+    }
+    for (int64_t k = 0; k < kVectors; ++k) hn::StoreU(sums[k], d, to + column + k * lanes);
+  }
+  for (; column < width; column += lanes) {
+    const size_t live = static_cast<size_t>(std::min(lanes, width - column));
+    FloatVector sum = hn::Zero(d);
+    for (int64_t i = 0; i < count; ++i) {
+      const FloatVector row = Load(d, from + picked[i] * width + column, live);
+      sum = scales ? hn::MulAdd(row, scale(i), sum) : hn::Add(sum, row);
+    }
+    Store(sum, d, to + column, live);
+  }
+}
+
+}  // namespace kairos::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard
