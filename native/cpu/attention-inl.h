@@ -112,7 +112,7 @@ struct Panels {
   Panels From(int64_t row) const { return {data + row * row_step, row_step, panel_step}; }
 };
 
-// A transposed left factor's partner: rows of one head, each met by its dot product or packed as columns.
+// Rows of one head that a product takes as columns: packed so, or met one by one in dot products.
 struct Columns {
   const float* rows = nullptr;
   int64_t step = 0, width = 0;
