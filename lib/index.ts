@@ -6,6 +6,7 @@
  */
 import './graph/data.js'
 
+export type { BatchSource, PreparedBatch } from './core/batchSource.js'
 export type { Dim, Shape } from './core/dim.js'
 export type { ArrayOf, DType } from './core/dtype.js'
 export { type ErrorCode, errorTable, isKairosError, KairosError } from './core/errors.js'
@@ -58,3 +59,24 @@ export * from './nn/index.js'
 export * from './ops/index.js'
 export * from './optim/index.js'
 export { defaultExecutor, Executor, OptimizerState, ParameterSet, State } from './runtime/index.js'
+export {
+  Checkpoint,
+  type CheckpointContents,
+  CheckpointFolder,
+  type CheckpointStores,
+  readCheckpoint,
+} from './train/checkpoint.js'
+export { formatImport, type ImportOptions, type ImportReport, importStateDict } from './train/importStateDict.js'
+export { interruptible } from './train/interrupt.js'
+export {
+  type CheckpointOptions,
+  fitLoop,
+  type LoopObserver,
+  type LoopOptions,
+  type LoopResult,
+} from './train/loop.js'
+export { type LoopSchedule, reduceOnPlateau } from './train/loopSchedule.js'
+export { type ResultTable, writeReport } from './train/report.js'
+export { openRunFolder, type RunFolder } from './train/runFolder.js'
+export { RunLog, readLog } from './train/runLog.js'
+export { TensorFile, type TensorSource, writeTensors } from './train/safetensors.js'

@@ -71,6 +71,8 @@ const damaged = (argument: string, got: string, hint?: string) =>
 
 /** A checkpoint whose manifest is sound. */
 export class Checkpoint {
+  private verified = false
+
   private constructor(
     readonly path: string,
     readonly manifest: Manifest,
@@ -91,8 +93,9 @@ export class Checkpoint {
     return new Checkpoint(path, manifest)
   }
 
-  /** Hashes every file. Throws KAIROS_DATA for the first that is not what was written. */
+  /** Hashes every file, once. Throws KAIROS_DATA for the first that is not what was written. */
   async verify(): Promise<void> {
+    if (this.verified) return
     for (const name of FILES) {
       const path = join(this.path, name)
       const { bytes, sha256 } = await factsOf(path)
@@ -100,6 +103,7 @@ export class Checkpoint {
       if (bytes !== files[name].bytes) throw damaged(path, `${bytes} bytes; the manifest says ${files[name].bytes}`)
       if (sha256 !== files[name].sha256) throw damaged(path, 'contents that are not those of its sha256: damaged')
     }
+    this.verified = true
   }
 
   /** Throws KAIROS_ARGUMENT that names the first setting which differs. */
@@ -189,6 +193,11 @@ export class CheckpointFolder {
       if (TEMPORARY.test(name) || isLeftOver(name)) await rm(join(path, name), { recursive: true, force: true })
     }
     return new CheckpointFolder(path, keep, unlock)
+  }
+
+  /** The folder for reading alone: another process may write it meanwhile, and nothing is removed. */
+  static reading(path: string): CheckpointFolder {
+    return new CheckpointFolder(path, 1, async () => undefined)
   }
 
   /** Writes a checkpoint and removes those that are no longer kept. Resolves, with its path, once it is on the disk. */

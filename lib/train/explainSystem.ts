@@ -5,7 +5,7 @@ import { readSequences } from '../data/sequences.js'
 import { explain, formatBytes, formatFlops, profileByKernel } from '../graph/explain.js'
 import { namedVariables } from '../graph/module.js'
 import { Executor } from '../runtime/index.js'
-import { systems } from '../systems/index.js'
+import { sequenceSystems } from '../systems/index.js'
 import type { ExplainOptions } from './options.js'
 import { compileRanking, compileTraining } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
@@ -42,7 +42,7 @@ export async function explainSystem(
 
   const executor = new Executor({ threads: options.threads })
   try {
-    const { trainable } = systems[options.system]
+    const { trainable } = sequenceSystems[options.system]
     const batch = Math.min(options.batchSize, split.evaluated.length)
     const program = trainable
       ? compileTraining(model, { ...options, executor, profile: true })

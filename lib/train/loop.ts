@@ -11,6 +11,7 @@ import type { TraceRequest } from '../graph/trace.js'
 import type { Executor, NativeArray, OptimizerState, ParameterSet, State } from '../runtime/index.js'
 import { AnomalyDetector, anomalyError } from './anomaly.js'
 import type { CheckpointFolder, Skipped } from './checkpoint.js'
+import { isLoopSchedule, type LoopSchedule, type Metrics, type Scalars, scheduleOf } from './loopSchedule.js'
 import { type Json, requireJson } from './manifest.js'
 import { type Best, Watch, type WatchOptions } from './watch.js'
 
@@ -32,17 +33,6 @@ export interface LoopProgram {
   // biome-ignore lint/suspicious/noExplicitAny: the schema is the source's, which types do not know.
   step(batch: any, scalars: Readonly<Record<string, number>>, options: StepOptions): Promise<object>
   optimizerState(): OptimizerState
-}
-
-export type Metrics = Readonly<Record<string, number>>
-
-/** Scalars of each step: learning rate, loss weights. One that learns from evaluations says what it has learnt. */
-export interface Schedule {
-  /** For step number `step`, counted from 0 over the whole run, in `epoch`, counted from 1. */
-  scalars(at: { readonly step: number; readonly epoch: number }): Readonly<Record<string, number>>
-  observe?(metrics: Metrics): void
-  save?(): Json
-  restore?(saved: Json): void
 }
 
 export interface StepReport {
@@ -111,7 +101,8 @@ export interface LoopOptions {
   readonly epochs: number
   /** Name of the output that must stay finite. Default: 'loss'. */
   readonly loss?: string
-  readonly schedule?: Schedule | Readonly<Record<string, number>>
+  /** Scalars of each step by name: numbers, functions of the step, or something that learns from evaluations. */
+  readonly schedule?: Scalars | LoopSchedule
   /** Metrics by name, on what is not trained on. */
   readonly evaluate?: (at: { readonly step: number; readonly epoch: number }) => Promise<Metrics>
   /** Steps between evaluations. Default: after each epoch. */
@@ -176,7 +167,7 @@ class Loop {
   /** Milliseconds of evaluations and checkpoints: no part of the rate. */
   private paused = 0
   private readonly watch: Watch | null
-  private readonly schedule: Schedule
+  private readonly schedule: LoopSchedule
   private readonly detector: AnomalyDetector | null
   private readonly inFlight: Promise<void>[] = []
   private readonly loss: string
@@ -186,7 +177,7 @@ class Loop {
     checkOptions(options)
     const { program, watch, schedule = {}, detectAnomaly, loss = 'loss', optimizer } = options
     this.watch = watch ? new Watch(watch) : null
-    this.schedule = isSchedule(schedule) ? schedule : { scalars: () => schedule }
+    this.schedule = isLoopSchedule(schedule) ? schedule : scheduleOf(schedule)
     this.detector = detectAnomaly ? new AnomalyDetector(program) : null
     this.loss = loss
     this.optimizer = optimizer ?? program.optimizerState()
@@ -254,7 +245,9 @@ class Loop {
       await Promise.allSettled(this.inFlight.splice(0))
     }
     const seconds = (performance.now() - started - this.paused) / 1000
-    if (this.batch === this.batchCount && !this.ending()) await this.endEpoch((this.examples - before) / seconds)
+    if (this.ending()) return
+    if (this.batch < this.batchCount) throw tooFewBatches(this.batch, this.batchCount, this.epoch)
+    await this.endEpoch((this.examples - before) / seconds)
   }
 
   private async endEpoch(examplesPerSecond: number): Promise<void> {
@@ -442,6 +435,14 @@ class Loop {
   }
 }
 
+const tooFewBatches = (got: number, expected: number, epoch: number) =>
+  new KairosError('KAIROS_DATA', {
+    op: 'fitLoop',
+    argument: `source.batches(${epoch})`,
+    expected: `${expected} batches, its batchCount,`,
+    got: String(got),
+  })
+
 const refused = (folder: CheckpointFolder, expected: string, got: string, hint?: string) =>
   new KairosError('KAIROS_ARGUMENT', {
     op: 'fitLoop',
@@ -450,9 +451,6 @@ const refused = (folder: CheckpointFolder, expected: string, got: string, hint?:
     got,
     ...(hint ? { hint } : {}),
   })
-
-const isSchedule = (schedule: Schedule | Readonly<Record<string, number>>): schedule is Schedule =>
-  typeof schedule.scalars === 'function'
 
 function checkOptions({ epochs, evaluateEvery, evaluate, watch, checkpoints, source, program }: LoopOptions): void {
   if (source.batchCount < program.accumulate) {

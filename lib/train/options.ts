@@ -5,12 +5,12 @@
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { KairosError } from '../core/errors.js'
-import { type SystemName, systems } from '../systems/index.js'
+import { type SequenceSystemName, sequenceSystems } from '../systems/index.js'
 
-const systemNames = Object.keys(systems) as [SystemName, ...SystemName[]]
+const systemNames = Object.keys(sequenceSystems) as [SequenceSystemName, ...SequenceSystemName[]]
 
-const integer = (least: number, most: number) => z.number().int().min(least).max(most)
-const fraction = () => z.number().min(0).max(1)
+export const integer = (least: number, most: number) => z.number().int().min(least).max(most)
+export const fraction = () => z.number().min(0).max(1)
 
 const modelShape = {
   maxLength: integer(2, 4096).describe('items of history that the model sees').default(50),
@@ -20,9 +20,14 @@ const modelShape = {
   dropout: z.number().min(0).lt(1).describe('share of activations dropped while training').default(0.5),
   alpha: fraction().describe('share of the frequency branch beside attention; 0 is attention alone').default(0.9),
   cutoff: integer(1, 2049).describe('frequency bins of the low band; the rest is the high band').default(3),
+  loss: z
+    .enum(['softmax', 'binary'])
+    .describe('of sasrec: over all items, or the next one against sampled negatives')
+    .default('softmax'),
+  negatives: integer(1, 10_000).describe('sampled negatives of the binary loss').default(1),
 }
 
-const learningShape = {
+export const learningShape = {
   batchSize: integer(1, 65536).describe('examples per step').default(256),
   learningRate: z.number().positive().max(10).describe('step size of Adam').default(1e-3),
   seed: integer(0, 2 ** 31 - 1)
@@ -31,8 +36,23 @@ const learningShape = {
   threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
 }
 
+/** The folder of a run. */
+export const runShape = {
+  output: z.string().min(1).describe('folder for checkpoints, log and report').optional(),
+  resume: z.boolean().describe('continue the run in the output folder').default(false),
+  detectAnomaly: z.boolean().describe('name the op that made a loss non-finite; slower').default(false),
+}
+
 const data = z.string().min(1).describe('text file of `user item item ...` lines, oldest item first')
 const system = z.enum(systemNames)
+
+export function checkRun(
+  { resume, output }: { resume: boolean; output?: string | undefined },
+  context: z.RefinementCtx,
+) {
+  if (!resume || output !== undefined) return
+  context.addIssue({ code: 'custom', path: ['output'], message: 'the folder of the run to resume' })
+}
 
 /** Rules between options. */
 function checkModel(
@@ -66,17 +86,13 @@ export const trainOptions = z
     patience: integer(1, 100_000)
       .describe('epochs without a better validation NDCG@10 before training ends')
       .default(10),
-    output: z.string().min(1).describe('folder for checkpoints, log and report').optional(),
-    resume: z.boolean().describe('continue the run in the output folder').default(false),
-    detectAnomaly: z.boolean().describe('name the op that made a loss non-finite; slower').default(false),
+    ...runShape,
     ...learningShape,
     ...modelShape,
   })
   .superRefine((options, context) => {
     checkModel(options, context)
-    if (options.resume && options.output === undefined) {
-      context.addIssue({ code: 'custom', path: ['output'], message: 'the folder of the run to resume' })
-    }
+    checkRun(options, context)
   })
 
 export const explainOptions = z
@@ -113,13 +129,14 @@ export type ExplainOptions = z.output<typeof explainOptions>
 export type DemoOptions = z.output<typeof demoOptions>
 
 /** A schema of options, as above. */
-export type OptionsSchema = typeof trainOptions | typeof explainOptions | typeof demoOptions
+export type OptionsSchema = z.ZodObject
 
 /** What is known of one option, for help texts and messages. */
 export interface OptionProperty {
-  readonly type?: 'integer' | 'number' | 'string' | 'boolean'
+  readonly type?: 'integer' | 'number' | 'string' | 'boolean' | 'array' | 'object'
+  readonly items?: { readonly type?: string }
   readonly description?: string
-  readonly default?: string | number | boolean
+  readonly default?: string | number | boolean | readonly (string | number)[]
   readonly enum?: readonly string[]
   readonly minimum?: number
   readonly maximum?: number
@@ -134,6 +151,8 @@ export function optionProperties(schema: OptionsSchema): Record<string, OptionPr
 /** `an integer from 1 to 64`, `train or all`, `a number above 0, at most 10` */
 export function expectation(property: OptionProperty): string {
   if (property.enum) return property.enum.map((name) => `'${name}'`).join(' or ')
+  if (property.type === 'array') return property.items?.type === 'integer' ? 'a list of whole numbers' : 'a list'
+  if (property.type === 'object') return 'an object'
   if (property.type !== 'integer' && property.type !== 'number') return 'given'
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = property
   const kind = property.type === 'integer' ? 'an integer' : 'a number'
@@ -165,6 +184,29 @@ export function parseOptions<S extends OptionsSchema>(
     op,
     argument: nameOf(name),
     expected: issue?.code === 'custom' ? issue.message : expectation(property ?? {}),
-    got: value === undefined ? 'nothing' : typeof value === 'string' ? `'${value}'` : String(value),
+    got:
+      value === undefined ? 'nothing' : typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? 'nothing'),
   })
 }
+
+/** Options that only some systems have: one that the chosen system lacks is refused rather than ignored. */
+export function refuseForeign(
+  raw: Readonly<Record<string, unknown>>,
+  system: { readonly name: string; readonly config: z.ZodType },
+  all: readonly string[],
+  op: string,
+  nameOf: (option: string) => string = (option) => option,
+): void {
+  const own = Object.keys((system.config as z.ZodObject).shape)
+  const foreign = all.find((option) => raw[option] !== undefined && !own.includes(option))
+  if (foreign === undefined) return
+  throw new KairosError('KAIROS_UNKNOWN_NAME', {
+    op,
+    argument: nameOf(foreign),
+    expected: `an option of ${system.name}${own.length > 0 ? `, which has ${own.map(nameOf).join(', ')}` : ''}`,
+    got: 'one that it does not have',
+  })
+}
+
+/** Options that describe a sequence model; which of them count depends on the system. */
+export const modelOptions = Object.keys(modelShape)

@@ -1,12 +1,12 @@
 /** Trains and evaluates a sequence model on a leave-one-out split. */
 
 import type { BatchSource } from '../core/batchSource.js'
+import { KairosError } from '../core/errors.js'
 import { countItems, type EvaluationPart, type LeaveOneOut } from '../data/leaveOneOut.js'
 import { createEvaluationBatches, createPrefixBatches, type TrainingViews } from '../data/prefixBatches.js'
 import { all, type Compiled, compile } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
 import { createParameters, createState } from '../graph/stores.js'
-import { crossEntropy } from '../losses/index.js'
 import { gains, mean as meanOf } from '../metrics/ranking.js'
 import { targetRank } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
@@ -38,9 +38,14 @@ export function compileRanking(model: SequenceModel & object, maxLength: number,
   ) as RankingProgram
 }
 
+function requireLoss(model: SequenceModel): NonNullable<SequenceModel['loss']> {
+  if (model.loss) return model.loss.bind(model)
+  throw new KairosError('KAIROS_MISSING', { op: 'train', argument: 'model.loss', expected: 'a loss', got: 'none' })
+}
+
 type TrainingProgram = Compiled<ReturnType<typeof trainingSchema>, { loss: Tensor<readonly [], 'float32'> }>
 
-/** One training step: full softmax over all items, every parameter moved by Adam. */
+/** One training step: the model's own loss, every parameter moved by Adam. */
 export function compileTraining(
   model: SequenceModel & object,
   {
@@ -48,11 +53,11 @@ export function compileTraining(
     ...options
   }: { readonly maxLength: number; readonly seed: number; readonly executor: Executor; readonly profile?: boolean },
 ): TrainingProgram {
-  return compile(
-    model,
-    (m, batch) => ({ loss: crossEntropy(m.scores(batch.history) as Loose, batch.target as Loose) }),
-    { ...options, schema: trainingSchema(maxLength), updates: [{ loss: 'loss', parameters: all, optimizer: adam() }] },
-  ) as TrainingProgram
+  return compile(model, (m, batch) => ({ loss: requireLoss(m)(batch.history as Loose, batch.target as Loose) }), {
+    ...options,
+    schema: trainingSchema(maxLength),
+    updates: [{ loss: 'loss', parameters: all, optimizer: adam() }],
+  }) as TrainingProgram
 }
 
 /** The target's rank for every evaluated user, in the split's order. */
@@ -113,7 +118,7 @@ export function prefixSource(
 }
 
 /**
- * Trains with full softmax on every prefix of every user's training items, keeps the parameters of the epoch with the
+ * Trains on every prefix of every user's training items, keeps the parameters of the epoch with the
  * best validation NDCG@10, and stops when that has not improved for `patience` epochs.
  */
 export function fit(

@@ -6,7 +6,7 @@ import { parameterCount } from '../graph/module.js'
 import { bootstrapMean } from '../metrics/bootstrap.js'
 import { gains, hits, meanReciprocalRank } from '../metrics/ranking.js'
 import { Executor, type ParameterSet, type State } from '../runtime/index.js'
-import { systems } from '../systems/index.js'
+import { sequenceSystems } from '../systems/index.js'
 import type { SequenceModel } from '../systems/system.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import type { LoopOptions, LoopResult } from './loop.js'
@@ -14,6 +14,7 @@ import type { Json } from './manifest.js'
 import type { TrainOptions } from './options.js'
 import { withProgress } from './progressObserver.js'
 import type { ResultTable } from './report.js'
+import { saveRun } from './runConfig.js'
 import { openRunFolder, type RunFolder } from './runFolder.js'
 import { compileRanking, fit, fitCounts, rankTargets } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
@@ -42,6 +43,8 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
     print(describeSplit(options.data, split))
     const model = buildModel(options, sequences.maxItem)
     run = await openRun(options, executor)
+    if (options.output !== undefined && !run)
+      print(`${options.system} counts and is done: nothing goes to ${options.output}.`)
     const handles = await train(model, split, options, executor, print, run)
     const program = compileRanking(model, options.maxLength, executor)
     const ranks = await rankTargets(program, split, 'test', options.maxLength, handles)
@@ -54,7 +57,7 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
     }
     print(await formatReport(report, options))
     if (run) {
-      await run.report([await resultTable(report, options)])
+      await run.report([await sequenceTable(ranks, options)])
       print(`Report: ${join(String(options.output), 'report.html')}`)
     }
     return report
@@ -64,17 +67,24 @@ export async function trainSystem(options: TrainOptions, print: Print = toStdout
   }
 }
 
-export function buildModel(options: TrainOptions | ModelChoice, itemCount: number): SequenceModel & object {
-  if (options.system === 'popularity') return systems.popularity.build(itemCount, {})
-  const { dimensions, layers, heads, maxLength, dropout, alpha, cutoff } = options
-  return systems.frequency.build(itemCount, { dimensions, layers, heads, maxLength, dropout, alpha, cutoff })
+export function buildModel(options: ModelChoice, itemCount: number): SequenceModel & object {
+  const system = sequenceSystems[options.system]
+  const own = Object.keys(system.config.shape) as (keyof ModelChoice)[]
+  const config = system.config.parse(Object.fromEntries(own.map((name) => [name, options[name]])))
+  return system.build(itemCount, config as never)
 }
 
 /** The options that decide what is built. */
 export type ModelChoice = Pick<
   TrainOptions,
   'system' | 'dimensions' | 'layers' | 'heads' | 'maxLength' | 'dropout' | 'alpha' | 'cutoff'
->
+> & {
+  readonly loss?: TrainOptions['loss']
+  readonly negatives?: number
+}
+
+/** A long epoch is saved on the way. */
+const MINUTES_BETWEEN_CHECKPOINTS = 10
 
 /** Settings that decide what a run computes: a resume with others is refused. */
 function identityOf(options: TrainOptions, { sequences, evaluated }: LeaveOneOut): Json {
@@ -83,8 +93,9 @@ function identityOf(options: TrainOptions, { sequences, evaluated }: LeaveOneOut
 }
 
 async function openRun(options: TrainOptions, executor: Executor): Promise<RunFolder | null> {
-  if (options.output === undefined || !systems[options.system].trainable) return null
+  if (options.output === undefined || !sequenceSystems[options.system].trainable) return null
   const { output, resume: _, ...config } = options
+  await saveRun(output, { kind: 'sequence', options })
   return openRunFolder(output, { title: `${options.system} on ${basename(options.data)}`, config, executor })
 }
 
@@ -96,12 +107,17 @@ async function train(
   print: Print,
   run: RunFolder | null,
 ): Promise<{ parameters?: ParameterSet; state?: State }> {
-  if (!systems[options.system].trainable) {
+  if (!sequenceSystems[options.system].trainable) {
     return { state: await fitCounts(model, split, options.popularityCounts, executor) }
   }
   print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters`)
   const { resume, detectAnomaly } = options
-  const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, split), resume }
+  const checkpoints = run && {
+    folder: run.checkpoints,
+    config: identityOf(options, split),
+    resume,
+    every: { epochs: 1, minutes: MINUTES_BETWEEN_CHECKPOINTS },
+  }
   const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
     fitWithProgress(model, split, { ...options, executor }, options.system, {
       signal,
@@ -186,19 +202,23 @@ async function formatReport({ system, ranks, metrics, users }: TrainReport, opti
   return lines.join('\n')
 }
 
-async function resultTable({ ranks, metrics, users }: TrainReport, { seed }: TrainOptions): Promise<ResultTable> {
+/** HR and NDCG with their intervals over users. */
+export async function sequenceTable(
+  ranks: Int32Array,
+  { seed, part = 'test' }: { readonly seed: number; readonly part?: string },
+): Promise<ResultTable & { readonly note: string }> {
   const intervals = (of: (ranks: Int32Array, k: number) => Float64Array) =>
     Promise.all(CUTOFFS.map((k) => bootstrapMean(of(ranks, k), { seed })))
   return {
-    title: 'Test',
+    title: part === 'test' ? 'Test' : 'Validation',
     header: ['', ...CUTOFFS.map((k) => `@${k}`)],
     rows: [
       ['HR', ...(await intervals(hits))],
       ['NDCG', ...(await intervals(gains))],
     ],
     note:
-      `${users.toLocaleString('en-US')} users, each target ranked among all items the user has not had; ` +
-      `MRR ${(metrics.MRR as number).toFixed(4)}. Below each mean its 95 % interval, by bootstrap over users.`,
+      `${ranks.length.toLocaleString('en-US')} users, each target ranked among all items the user has not had; ` +
+      `MRR ${meanReciprocalRank(ranks).toFixed(4)}. Beside each mean half its 95 % interval, by bootstrap over users.`,
   }
 }
 

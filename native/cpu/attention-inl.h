@@ -43,6 +43,9 @@ inline constexpr int64_t kQueryBlock = 8 * kQueryTile;  // backward: queries who
 inline constexpr int64_t kChunk = 5 * kQueryBlock;      // forward: queries that share packed keys
 static_assert(kKeyTile % gemm::kTileColumns == 0);
 
+// As few queries meet keys one by one; packing keys for them would cost more than it gives.
+inline constexpr int64_t kFewQueries = 2;
+
 inline constexpr float kLeast = std::numeric_limits<float>::lowest();
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
@@ -65,6 +68,7 @@ struct Head {
   int64_t frontier = 0;        // query i sees keys below i + frontier
   float scale = 1;
   const float* bias = nullptr;  // [queries, keys]
+  bool few = false;  // queries in all; a chunk must not be taken for few, or bits would depend on chunks
   Dropout dropout;
 
   // How many of `count` keys from `key` on query i sees.
@@ -101,19 +105,44 @@ inline int64_t PanelFloats(int64_t depth, int64_t columns) {
   return depth * ((columns + gemm::kTileColumns - 1) / gemm::kTileColumns) * gemm::kTileColumns;
 }
 
-inline void Pack(const float* from, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns,
-                 float* panels) {
-  gemm::PackB({from, row_step, column_step}, depth, columns, panels);
+// A right factor: kTileColumns columns after the other, packed or where they lie.
+struct Panels {
+  const float* data = nullptr;
+  int64_t row_step = 0, panel_step = 0;
+  Panels From(int64_t row) const { return {data + row * row_step, row_step, panel_step}; }
+};
+
+// Rows of one head that a product takes as columns: packed so, or met one by one in dot products.
+struct Columns {
+  const float* rows = nullptr;
+  int64_t step = 0, width = 0;
+  Panels packed;  // [width, count]; without data where rows are met one by one
+};
+
+inline Columns Transposed(const float* rows, int64_t step, int64_t width, int64_t count, bool few,
+                          float* pack) {
+  if (few) return {rows, step, width, {}};
+  gemm::PackB({rows, 1, step}, width, count, pack);
+  return {rows, step, width, {pack, gemm::kTileColumns, width * gemm::kTileColumns}};
 }
 
-// c[rows, columns] = a[rows, depth] b, or += with `add`; b lies in panels that were packed `packed` deep.
-inline void Product(const gemm::Operand& a, const float* panels, int64_t packed, int64_t depth, int64_t rows,
-                    int64_t columns, float* c, int64_t c_step, bool add) {
-  for (int64_t column = 0; column < columns; column += gemm::kTileColumns) {
+// The rows of one head, [count, width], packed where as many rows of the left factor repay it.
+inline Panels Rows(const float* from, int64_t step, int64_t count, int64_t width, int64_t left, float* pack) {
+  const gemm::Operand rows{from, step, 1};
+  if (!gemm::PacksB(rows, left, width)) return {from, step, gemm::kTileColumns};
+  gemm::PackB(rows, count, width, pack);
+  return {pack, gemm::kTileColumns, count * gemm::kTileColumns};
+}
+
+// c[rows, columns] = a[rows, depth] b, or += with `add`.
+inline void Product(const gemm::Operand& a, const Panels& b, int64_t depth, int64_t rows, int64_t columns,
+                    float* c, int64_t c_step, bool add) {
+  const float* panel = b.data;
+  for (int64_t column = 0; column < columns; column += gemm::kTileColumns, panel += b.panel_step) {
     gemm::TileTask task{};
     task.a = a;
-    task.b = panels + column * packed;
-    task.b_step = gemm::kTileColumns;
+    task.b = panel;
+    task.b_step = b.row_step;
     task.depth = depth;
     task.c = c + column;
     task.c_step = c_step;
@@ -122,6 +151,44 @@ inline void Product(const gemm::Operand& a, const float* panels, int64_t packed,
     gemm::MultiplyPanel(task, kQueryTile * a.row_step, rows,
                         std::min<int64_t>(gemm::kTileColumns, columns - column));
   }
+}
+
+HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  ForVectors(count, [&](int64_t i, size_t live)
+                        HWY_ATTR { sum = hn::MulAdd(Load(d, a + i, live), Load(d, b + i, live), sum); });
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// to[j] = x . (row j), for `count` rows, four at a time.
+inline void Dots(const float* x, const Columns& b, int64_t count, float* to) {
+  const FloatTag d;
+  int64_t j = 0;
+  for (; j + 4 <= count; j += 4) {
+    const float *r0 = b.rows + j * b.step, *r1 = r0 + b.step, *r2 = r1 + b.step, *r3 = r2 + b.step;
+    FloatVector s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    ForVectors(b.width, [&](int64_t i, size_t live) HWY_ATTR {
+      const FloatVector v = Load(d, x + i, live);
+      s0 = hn::MulAdd(v, Load(d, r0 + i, live), s0);
+      s1 = hn::MulAdd(v, Load(d, r1 + i, live), s1);
+      s2 = hn::MulAdd(v, Load(d, r2 + i, live), s2);
+      s3 = hn::MulAdd(v, Load(d, r3 + i, live), s3);
+    });
+    to[j] = hn::GetLane(hn::SumOfLanes(d, s0));
+    to[j + 1] = hn::GetLane(hn::SumOfLanes(d, s1));
+    to[j + 2] = hn::GetLane(hn::SumOfLanes(d, s2));
+    to[j + 3] = hn::GetLane(hn::SumOfLanes(d, s3));
+  }
+  for (; j < count; ++j) to[j] = Dot(x, b.rows + j * b.step, b.width);
+}
+
+// c[rows, count] = a[rows, width] b.
+inline void Product(const float* a, int64_t a_step, const Columns& b, int64_t rows, int64_t count, float* c,
+                    int64_t c_step) {
+  if (b.packed.data != nullptr)
+    return Product({a, a_step, 1}, b.packed, b.width, rows, count, c, c_step, false);
+  for (int64_t row = 0; row < rows; ++row) Dots(a + row * a_step, b, count, c + row * c_step);
 }
 
 // Words of a tile's row, read as what its weights are multiplied by: 0, or 1 / (1 - rate). `words` has room for
@@ -211,12 +278,13 @@ inline float Weigh(const float* bias, float scale, int64_t count, int64_t until,
   const FloatVector shift = hn::Set(d, most);
   FloatVector total = hn::Zero(d);
   ForVectors(count, [&](int64_t i, size_t) HWY_ATTR {
-    const FloatVector weight = math::Exp(d, hn::Sub(hn::LoadU(d, s + i), shift));
+    const FloatVector weight = math::ExpOfSmall(d, hn::Sub(hn::LoadU(d, s + i), shift));
     hn::StoreU(weight, d, s + i);
     total = hn::Add(total, weight);
   });
   ZeroAfter(count, until, s);
-  const float grown = most == before ? 1.0f : std::exp(before - most);
+  // Before the first score there is nothing to rescale.
+  const float grown = most == before || before == kLeast ? 1.0f : std::exp(before - most);
   sum = sum * grown + hn::GetLane(hn::SumOfLanes(d, total));
   return grown;
 }
@@ -229,40 +297,49 @@ HWY_INLINE void ScaleRow(float by, int64_t count, float* x) {
 }
 
 inline void ZeroRows(int64_t rows, int64_t width, int64_t step, float* x) {
-  if (width == 0) return;
-  for (int64_t row = 0; row < rows; ++row) std::memset(x + row * step, 0, width * sizeof(float));
+  for (int64_t row = 0; row < rows; ++row, x += step)
+    ForVectors(width, [=](int64_t i, size_t live) HWY_ATTR {
+      const FloatTag d;
+      Store(hn::Zero(d), d, x + i, live);
+    });
 }
 
-// A tile of queries against a tile of packed keys [key, key + count); `first` of the keys' tiles.
-inline void ForwardTile(const Head& head, int64_t key, int64_t count, int64_t query, int64_t rows, bool first,
+// Keys [key, key + count) of a head and their values, as right factors.
+struct KeyTile {
+  int64_t key, count;
+  Columns keys;
+  Panels values;
+};
+
+// A tile of queries against a tile of keys, `first` of those tiles.
+inline void ForwardTile(const Head& head, const KeyTile& tile, int64_t query, int64_t rows, bool first,
                         const ForwardSpace& space, float* y) {
   // The last row sees most.
-  const int64_t seen = head.Visible(query + rows - 1, key, count);
+  const int64_t seen = head.Visible(query + rows - 1, tile.key, tile.count);
   if (seen == 0) {
     if (first) ZeroRows(rows, head.value_width, head.y_step, y + query * head.y_step);
     return;
   }
   float* const s = space.scores;
   constexpr int64_t kStep = ForwardSpace::kScoreStep;
-  Product({head.q + query * head.q_step, head.q_step, 1}, space.keys, head.width, head.width, rows, seen, s,
-          kStep, false);
+  Product(head.q + query * head.q_step, head.q_step, tile.keys, rows, seen, s, kStep);
   for (int64_t row = 0; row < rows; ++row) {
-    const int64_t i = query + row, own = head.Visible(i, key, count);
-    const float* bias = head.bias == nullptr ? nullptr : head.bias + i * head.keys + key;
+    const int64_t i = query + row, own = head.Visible(i, tile.key, tile.count);
+    const float* bias = head.bias == nullptr ? nullptr : head.bias + i * head.keys + tile.key;
     float* const weights = s + row * kStep;
     const float grown = Weigh(bias, head.scale, own, seen, weights, space.most[i], space.sum[i]);
     if (!first && grown != 1) ScaleRow(grown, head.value_width, y + i * head.y_step);
     if (head.dropout.threshold == 0) continue;
     const uint64_t index = head.dropout.first + static_cast<uint64_t>(i) * static_cast<uint64_t>(head.keys) +
-                           static_cast<uint64_t>(key);
+                           static_cast<uint64_t>(tile.key);
     const float* const factors = DrawFactors(head.dropout, index, own, space.words);
     ForVectors(own, [=](int64_t j, size_t) HWY_ATTR {
       const FloatTag d;
       hn::StoreU(hn::Mul(hn::LoadU(d, weights + j), hn::LoadU(d, factors + j)), d, weights + j);
     });
   }
-  Product({s, kStep, 1}, space.values, count, seen, rows, head.value_width, y + query * head.y_step,
-          head.y_step, !first);
+  Product({s, kStep, 1}, tile.values, seen, rows, head.value_width, y + query * head.y_step, head.y_step,
+          !first);
 }
 
 // At most kChunk queries; y has the head's y_step, log_sum_exp one element a query.
@@ -272,21 +349,26 @@ inline void Forward(const Head& head, const ForwardSpace& space, float* y, float
   const int64_t end = std::min(head.end, head.queries - 1 + head.frontier);
   for (int64_t key = head.begin; key < end; key += kKeyTile) {
     const int64_t count = std::min(kKeyTile, end - key);
-    Pack(head.k + key * head.k_step, 1, head.k_step, head.width, count, space.keys);
-    Pack(head.v + key * head.v_step, head.v_step, 1, count, head.value_width, space.values);
+    const KeyTile tile{
+        key, count,
+        Transposed(head.k + key * head.k_step, head.k_step, head.width, count, head.few, space.keys),
+        Rows(head.v + key * head.v_step, head.v_step, count, head.value_width, head.queries, space.values)};
     for (int64_t query = 0; query < head.queries; query += kQueryTile)
-      ForwardTile(head, key, count, query, std::min(kQueryTile, head.queries - query), key == head.begin,
-                  space, y);
+      ForwardTile(head, tile, query, std::min(kQueryTile, head.queries - query), key == head.begin, space, y);
   }
   for (int64_t i = 0; i < head.queries; ++i) {
-    const float sum = space.sum[i];
     float* const row = y + i * head.y_step;
-    if (sum == 0)
+    if (space.sum[i] == 0)
       ZeroRows(1, head.value_width, 0, row);
     else
-      ScaleRow(1 / sum, head.value_width, row);
-    log_sum_exp[i] = sum == 0 ? kNothing : space.most[i] + std::log(sum);
+      ScaleRow(1 / space.sum[i], head.value_width, row);
   }
+  // Of a sum of 0 the logarithm is minus infinity, to which the least finite value adds nothing.
+  ForVectors(head.queries, [&](int64_t i, size_t live) HWY_ATTR {
+    const FloatTag d;
+    const FloatVector sum = math::Log(d, Load(d, space.sum + i, live, 1));
+    Store(hn::Add(Load(d, space.most + i, live), sum), d, log_sum_exp + i, live);
+  });
 }
 
 // -----------------------------------------------------------------------------------------------------------
@@ -310,9 +392,10 @@ struct BackwardSpace {
 // What comes into and goes out of the backward of a head; steps are those of the head.
 struct Gradients {
   const float *y = nullptr, *log_sum_exp = nullptr, *dy = nullptr;
-  const float* dlog_sum_exp = nullptr;                // or null
-  float *dq = nullptr, *dk = nullptr, *dv = nullptr;  // all added into
-  float* dbias = nullptr;                             // [queries, keys], added into, or null
+  const float* dlog_sum_exp = nullptr;  // or null
+  float *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  bool first_head = true;  // of those that share keys: it writes dk and dv, the others add
+  float* dbias = nullptr;  // [queries, keys], added into, or null
 };
 
 // From products q . k in `weights` and dy . v in `dscores` to weights as dropped and scaled dscores.
@@ -323,7 +406,7 @@ inline void WeighBack(const float* bias, float* dbias, const float* factors, flo
   ForVectors(count, [&](int64_t i, size_t live) HWY_ATTR {
     FloatVector x = hn::Mul(hn::LoadU(d, weights + i), by);
     if (bias != nullptr) x = hn::Add(x, Load(d, bias + i, live));
-    FloatVector weight = math::Exp(d, hn::Sub(x, shift));
+    FloatVector weight = math::ExpOfSmall(d, hn::Sub(x, shift));
     FloatVector dweight = hn::LoadU(d, dscores + i);
     FloatVector kept = weight;
     if (factors != nullptr) {
@@ -343,14 +426,6 @@ inline void WeighBack(const float* bias, float* dbias, const float* factors, flo
   });
   ZeroAfter(count, until, weights);
   ZeroAfter(count, until, dscores);
-}
-
-HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
-  const FloatTag d;
-  FloatVector sum = hn::Zero(d);
-  ForVectors(count, [&](int64_t i, size_t live)
-                        HWY_ATTR { sum = hn::MulAdd(Load(d, a + i, live), Load(d, b + i, live), sum); });
-  return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
 // Weights and dscores of a row, every element of [0, count) written.
@@ -377,55 +452,83 @@ inline void BackwardRow(const Head& head, const Gradients& g, const BackwardSpac
   WeighBack(bias, dbias, factors, head.scale, log_sum_exp, own, seen, count, weights, dscores);
 }
 
-// A block of queries against a tile of packed keys.
-inline void BackwardBlock(const Head& head, const Gradients& g, int64_t key, int64_t count, int64_t query,
+// Keys [key, key + count) of a head and their values, as the right factors of backward.
+struct BackwardKeyTile {
+  int64_t key, count;
+  Columns keys, values;
+  Panels key_rows;
+};
+
+inline BackwardKeyTile PackTile(const Head& head, int64_t key, int64_t count, const BackwardSpace& space) {
+  const float *k = head.k + key * head.k_step, *v = head.v + key * head.v_step;
+  return {key, count, Transposed(k, head.k_step, head.width, count, head.few, space.keys),
+          Transposed(v, head.v_step, head.value_width, count, head.few, space.values),
+          Rows(k, head.k_step, count, head.width, head.queries, space.key_rows)};
+}
+
+// A block of queries against a tile of keys.
+inline void BackwardBlock(const Head& head, const Gradients& g, const BackwardKeyTile& tile, int64_t query,
                           int64_t rows, const BackwardSpace& space) {
   constexpr int64_t kStep = BackwardSpace::kScoreStep;
-  if (head.Visible(query + rows - 1, key, count) == 0) return;
+  const int64_t key = tile.key, count = tile.count;
+  const bool first = key == head.begin;
+  float* const dq = g.dq + query * head.q_step;
+  if (head.Visible(query + rows - 1, key, count) == 0) {
+    if (first) ZeroRows(rows, head.width, head.q_step, dq);
+    return;
+  }
+  // Keys that an earlier block or head has written.
+  const int64_t written = !g.first_head ? count : query == 0 ? 0 : head.Visible(query - 1, key, count);
   const float *q = head.q + query * head.q_step, *dy = g.dy + query * head.y_step;
   for (int64_t row = 0; row < rows; row += kQueryTile) {
     const int64_t live = std::min(kQueryTile, rows - row);
     const int64_t seen = head.Visible(query + row + live - 1, key, count);
     float *weights = space.weights + row * kStep, *dscores = space.dscores + row * kStep;
     if (seen > 0) {
-      Product({q + row * head.q_step, head.q_step, 1}, space.keys, head.width, head.width, live, seen,
-              weights, kStep, false);
-      Product({dy + row * head.y_step, head.y_step, 1}, space.values, head.value_width, head.value_width,
-              live, seen, dscores, kStep, false);
+      Product(q + row * head.q_step, head.q_step, tile.keys, live, seen, weights, kStep);
+      Product(dy + row * head.y_step, head.y_step, tile.values, live, seen, dscores, kStep);
     }
     for (int64_t i = row; i < row + live; ++i)
       BackwardRow(head, g, space, query + i, key, count, space.weights + i * kStep,
                   space.dscores + i * kStep);
     if (seen > 0)
-      Product({dscores, kStep, 1}, space.key_rows, count, seen, live, head.width,
-              g.dq + (query + row) * head.q_step, head.q_step, true);
+      Product({dscores, kStep, 1}, tile.key_rows, seen, live, head.width, dq + row * head.q_step, head.q_step,
+              !first);
+    else if (first)
+      ZeroRows(live, head.width, head.q_step, dq + row * head.q_step);
   }
-  Pack(q, head.q_step, 1, rows, head.width, space.queries);
-  Pack(dy, head.y_step, 1, rows, head.value_width, space.dy);
+  const Panels queries = Rows(q, head.q_step, rows, head.width, count, space.queries);
+  const Panels dys = Rows(dy, head.y_step, rows, head.value_width, count, space.dy);
   for (int64_t j = 0; j < count; j += kQueryTile) {
     const int64_t live = std::min(kQueryTile, count - j);
     // Queries before this one see none of these keys.
     const int64_t from = std::clamp<int64_t>(key + j + 1 - head.frontier - query, 0, rows);
     if (from == rows) break;
-    const int64_t at = from * kStep + j, skipped = from * gemm::kTileColumns;
-    Product({space.weights + at, 1, kStep}, space.dy + skipped, rows, rows - from, live, head.value_width,
-            g.dv + (key + j) * head.v_step, head.v_step, true);
-    Product({space.dscores + at, 1, kStep}, space.queries + skipped, rows, rows - from, live, head.width,
-            g.dk + (key + j) * head.k_step, head.k_step, true);
+    const int64_t at = from * kStep + j;
+    Product({space.weights + at, 1, kStep}, dys.From(from), rows - from, live, head.value_width,
+            g.dv + (key + j) * head.v_step, head.v_step, j < written);
+    Product({space.dscores + at, 1, kStep}, queries.From(from), rows - from, live, head.width,
+            g.dk + (key + j) * head.k_step, head.k_step, j < written);
   }
 }
 
-// Packs keys [key, key + count) of a head, for every query that follows.
-inline void PackTile(const Head& head, int64_t key, int64_t count, const BackwardSpace& space) {
-  Pack(head.k + key * head.k_step, 1, head.k_step, head.width, count, space.keys);
-  Pack(head.k + key * head.k_step, head.k_step, 1, count, head.width, space.key_rows);
-  Pack(head.v + key * head.v_step, 1, head.v_step, head.value_width, count, space.values);
-}
-
-inline void BackwardTile(const Head& head, const Gradients& g, int64_t key, int64_t count,
+// All queries of a head against a tile of its keys. What no query reaches is zeroed by ZeroUnseen.
+inline void BackwardTile(const Head& head, const Gradients& g, const BackwardKeyTile& tile,
                          const BackwardSpace& space) {
   for (int64_t query = 0; query < head.queries; query += kQueryBlock)
-    BackwardBlock(head, g, key, count, query, std::min(kQueryBlock, head.queries - query), space);
+    BackwardBlock(head, g, tile, query, std::min(kQueryBlock, head.queries - query), space);
+}
+
+// dk and dv of keys outside the range, which no tile holds, and dq where the range is empty. Within it the last
+// query sees every key, so some block writes each.
+inline void ZeroUnseen(const Head& head, const Gradients& g) {
+  const int64_t end = head.queries == 0 ? head.begin : head.end;
+  if (head.begin == end) ZeroRows(head.queries, head.width, head.q_step, g.dq);
+  if (!g.first_head) return;
+  ZeroRows(head.begin, head.width, head.k_step, g.dk);
+  ZeroRows(head.begin, head.value_width, head.v_step, g.dv);
+  ZeroRows(head.keys - end, head.width, head.k_step, g.dk + end * head.k_step);
+  ZeroRows(head.keys - end, head.value_width, head.v_step, g.dv + end * head.v_step);
 }
 
 }  // namespace kairos::HWY_NAMESPACE::attention

@@ -163,6 +163,7 @@ class AttentionKernel : public Kernel {
       head.begin = std::clamp<int64_t>(range[0], 0, head.end);
     }
     head.frontier = causal_ ? sizes.keys - sizes.queries + 1 : sizes.keys;
+    head.few = sizes.queries <= attention::kFewQueries;
     head.scale = scale_;
     const int64_t row = b * sizes.heads + h;
     if (optional_.bias >= 0) {
@@ -265,22 +266,25 @@ class Backward final : public AttentionKernel {
     const Head shared = HeadAt(context, sizes, b, g * group);
     float* const dk = context.outputs[1].As<float>() + (shared.k - context.inputs[1].As<const float>());
     float* const dv = context.outputs[2].As<float>() + (shared.v - context.inputs[2].As<const float>());
-    attention::ZeroRows(sizes.keys, sizes.width, shared.k_step, dk);
-    attention::ZeroRows(sizes.keys, sizes.value_width, shared.v_step, dv);
+    const auto gradients_of = [&](const Head& head, int64_t h) {
+      attention::Gradients gradients = GradientsOf(context, sizes, head, b, h);
+      gradients.dk = dk, gradients.dv = dv;
+      gradients.first_head = h == g * group;
+      return gradients;
+    };
     for (int64_t h = g * group; h < (g + 1) * group; ++h) {
       const Head head = HeadAt(context, sizes, b, h);
-      const attention::Gradients gradients = GradientsOf(context, sizes, head, b, h);
-      attention::ZeroRows(sizes.queries, sizes.width, head.q_step, gradients.dq);
+      const attention::Gradients gradients = gradients_of(head, h);
+      attention::ZeroUnseen(head, gradients);
       if (first && gradients.dbias != nullptr) std::fill_n(gradients.dbias, sizes.queries * sizes.keys, 0.0f);
     }
+    if (sizes.queries == 0) return;
     for (int64_t key = shared.begin; key < shared.end; key += attention::kKeyTile) {
       const int64_t count = std::min(attention::kKeyTile, shared.end - key);
-      attention::PackTile(shared, key, count, space);
+      const auto tile = attention::PackTile(shared, key, count, space);
       for (int64_t h = g * group; h < (g + 1) * group; ++h) {
         const Head head = HeadAt(context, sizes, b, h);
-        attention::Gradients gradients = GradientsOf(context, sizes, head, b, h);
-        gradients.dk = dk, gradients.dv = dv;
-        attention::BackwardTile(head, gradients, key, count, space);
+        attention::BackwardTile(head, gradients_of(head, h), tile, space);
       }
     }
   }

@@ -139,6 +139,7 @@ class TargetAttentionKernel : public Kernel {
     head.q = context.inputs[0].As<const float>() + user * sizes.targets * head.q_step + h * sizes.width;
     head.k = context.inputs[1].As<const float>() + offsets[user] * head.k_step + h * sizes.width;
     head.v = context.inputs[2].As<const float>() + offsets[user] * head.v_step + h * sizes.value_width;
+    head.few = sizes.targets <= attention::kFewQueries;
     head.scale = scale_;
     return head;
   }
@@ -198,7 +199,6 @@ class Backward final : public TargetAttentionKernel {
     ZeroRows(context, sizes, offsets[sizes.users], sizes.rows);
     ForUsers(context, sizes, [&](int64_t user, int thread) {
       const auto space = scratch_.Of(context, thread);
-      ZeroRows(context, sizes, offsets[user], offsets[user + 1]);
       for (int64_t h = 0; h < sizes.heads; ++h) RunHead(context, sizes, user, h, space);
     });
   }
@@ -223,11 +223,11 @@ class Backward final : public TargetAttentionKernel {
     gradients.dq = context.outputs[0].As<float>() + (head.q - context.inputs[0].As<const float>());
     gradients.dk = context.outputs[1].As<float>() + (head.k - context.inputs[1].As<const float>());
     gradients.dv = context.outputs[2].As<float>() + (head.v - context.inputs[2].As<const float>());
-    attention::ZeroRows(head.queries, head.width, head.q_step, gradients.dq);
+    attention::ZeroUnseen(head, gradients);
+    if (head.queries == 0) return;
     for (int64_t key = 0; key < head.end; key += attention::kKeyTile) {
       const int64_t count = std::min(attention::kKeyTile, head.end - key);
-      attention::PackTile(head, key, count, space);
-      attention::BackwardTile(head, gradients, key, count, space);
+      attention::BackwardTile(head, gradients, attention::PackTile(head, key, count, space), space);
     }
   }
 

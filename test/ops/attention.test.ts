@@ -25,18 +25,21 @@ const typedFeeds = (feeds: Record<string, Parameters<typeof toTyped>[0]>) =>
 
 describe('attention', () => {
   it('gives the same bits at any number of threads', async () => {
-    const bias = input('bias', [heads, length, length])
-    const y = attention(q, k, v, {
+    // Five heads in all are few for two threads and not for one: their queries are cut into other chunks.
+    const [rows, time] = [5, 50]
+    const [a, b, c] = ['q', 'k', 'v'].map((name) => input(name, [rows, time, 1, width]))
+    const bias = input('bias', [1, time, time])
+    const y = attention(a as typeof q, b as typeof q, c as typeof q, {
       causal: true,
       range,
       bias,
       dropout: { rate: 0.2, random: input('random', [2], 'int32') },
     })
-    const [dq, dk, dv, dbias] = gradients(sum(y), [q, k, v, bias]) as Tensor[]
+    const [dq, dk, dv, dbias] = gradients(sum(y), [a, b, c, bias] as Tensor[]) as Tensor[]
     const feeds = typedFeeds({
-      ...heads3,
-      range: rangeOf([0, 70, 3, 70, 69, 70, 0, 1, 7, 7]),
-      bias: floats(random, [heads, length, length]),
+      ...Object.fromEntries(['q', 'k', 'v'].map((name) => [name, floats(random, [rows, time, 1, width])])),
+      range: rangeOf([0, 50, 3, 50, 49, 50, 0, 1, 7, 7]),
+      bias: floats(random, [1, time, time]),
       random: typed('int32', [2], (index) => 7 + index),
     })
     const outputs = { y, dq, dk, dv, dbias } as Record<string, Tensor>

@@ -1,6 +1,6 @@
 /** The commands from end to end: a file goes in, a table comes out. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -54,6 +54,28 @@ describe('train', () => {
     expect(one.text).toMatch(/Kept epoch \d of 3, the best by validation NDCG@10/)
     expect([...two.result.ranks]).toEqual([...one.result.ranks])
     expect([...other.result.ranks]).not.toEqual([...one.result.ranks])
+  })
+
+  it('keeps a run in a folder, and resumes it to the same ranks', async () => {
+    const output = join(folder, 'run')
+    const whole = await train({ system: 'frequency', data, ...small })
+    await train({ system: 'frequency', data, ...small, epochs: 2, output })
+    const again = { system: 'frequency', data, ...small, output }
+    await expect(train(again)).rejects.toThrow(/empty, or a run to resume but got one with checkpoints/)
+    await expect(train({ ...again, resume: true, learningRate: 1 })).rejects.toThrow(
+      /learningRate is 0\.005 there, 1 here/,
+    )
+    const resumed = await train({ ...again, resume: true })
+    expect([...resumed.result.ranks]).toEqual([...whole.result.ranks])
+    expect(resumed.text).toMatch(/Report: .*run\/report\.html/)
+    expect((await readdir(output)).sort()).toEqual(['checkpoints', 'log.jsonl', 'report.html'])
+    const report = await readFile(join(output, 'report.html'), 'utf8')
+    expect(report).toMatch(
+      /frequency on sequences\.txt.*Ended after 3 epochs, resumed once.*Test.*<th scope="row">HR<\/th>/s,
+    )
+    expect(() => parseOptions(trainOptions, { system: 'frequency', data, resume: true }, 'train')).toThrow(
+      /train: output should be the folder of the run to resume but got nothing/,
+    )
   })
 
   it('refuses a file that is not there in one sentence', async () => {

@@ -3,10 +3,21 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { all, compile, createParameters, createState, Executor, parameter, sgd, zeros } from '../../lib/index.js'
+import {
+  all,
+  compile,
+  createParameters,
+  createState,
+  Executor,
+  parameter,
+  schedules,
+  sgd,
+  zeros,
+} from '../../lib/index.js'
 import { add, log, mean, multiply, sqrt } from '../../lib/ops/index.js'
 import { CheckpointFolder } from '../../lib/train/checkpoint.js'
-import { fitLoop, type LoopObserver, type LoopOptions, type Schedule } from '../../lib/train/loop.js'
+import { fitLoop, type LoopObserver, type LoopOptions } from '../../lib/train/loop.js'
+import { type LoopSchedule, reduceOnPlateau } from '../../lib/train/loopSchedule.js'
 import { schema } from '../design/support.js'
 import { endOf, generatedSource, smallRun } from './support.js'
 
@@ -140,7 +151,7 @@ describe('the best', () => {
 })
 
 /** Halves the rate when the error did not fall: a schedule that learns. */
-function halving(): Schedule {
+function halving(): LoopSchedule {
   let rate = 0.02
   let last: number | null = null
   return {
@@ -195,6 +206,43 @@ describe('resume', () => {
       await folder.close()
     }
     await expect(runAll({}, 8)).rejects.toThrow(/at least 8 batches, as many as are accumulated but got 7/)
+  })
+
+  it('goes on with a rate that falls by step and on a plateau', async () => {
+    const scheduled = () =>
+      reduceOnPlateau(
+        { lr: schedules.cosine({ peak: 0.05, steps: 30 }) },
+        { metric: 'error', patience: 0, threshold: 0.3 },
+      )
+    const ratesOf = async (more: Partial<LoopOptions>) => {
+      const rates: number[] = []
+      const observer: LoopObserver = { stepped: ({ scalars }) => rates.push(scalars.lr as number) }
+      const run = await runAll({
+        epochs: 4,
+        schedule: scheduled(),
+        ...more,
+        observers: [observer, ...(more.observers ?? [])],
+      })
+      return { rates, end: run.end }
+    }
+    const whole = await ratesOf({})
+    expect(whole.rates[0]).toBe(0.05)
+    expect(whole.rates[8]).toBeLessThan(whole.rates[7] as number)
+    const folder = await freshFolder()
+    const checkpoints = { folder, config: null, resume: true }
+    const { signal, observer } = cutAfter(16)
+    const first = await ratesOf({ checkpoints, signal, observers: [observer] })
+    const second = await ratesOf({ checkpoints })
+    expect([...first.rates, ...second.rates]).toEqual(whole.rates)
+    expect(second.end).toEqual(whole.end)
+    // It did fall: more than the cosine alone would have it.
+    expect((whole.rates.at(-1) as number) / schedules.cosine({ peak: 0.05, steps: 30 })(27)).toBeLessThan(0.2)
+    await folder.close()
+    const unknown = reduceOnPlateau({ lr: 0.1 }, { metric: 'auc' })
+    await expect(runAll({ schedule: unknown })).rejects.toThrow(/metric should be one of error but got 'auc'/)
+    expect(() => reduceOnPlateau({ rate: 0.1 }, { metric: 'auc' })).toThrow(
+      /rateName should be one of rate but got 'lr'/,
+    )
   })
 
   it('refuses a schedule that says what JSON cannot hold', async () => {
@@ -269,6 +317,13 @@ describe('a step that fails', () => {
     }
     await expect(runAll({ source: failing as never })).rejects.toThrow('no disk')
   })
+})
+
+it('refuses a source that gives fewer batches than it says', async () => {
+  const source = { ...generatedSource(), batchCount: 9 }
+  await expect(runAll({ source })).rejects.toThrow(
+    /source\.batches\(1\) should be 9 batches, its batchCount, but got 7/,
+  )
 })
 
 describe('detectAnomaly', () => {

@@ -3,7 +3,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRandom } from '../../lib/core/random.js'
+import { isKairosError } from '../../lib/index.js'
 import { TensorFile, type TensorSource, writeTensors } from '../../lib/train/safetensors.js'
+import { parseHeader } from '../../lib/train/safetensorsHeader.js'
 
 let folder = ''
 let count = 0
@@ -188,4 +191,27 @@ describe('refusing', () => {
     expect([...file.tensors.keys()]).toEqual(['__proto__'])
     await file.close()
   })
+})
+
+it('a header with any damage reads as ranges that cover the contents, or is refused in words', () => {
+  const header = new TextEncoder().encode(
+    '{"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"y":{"dtype":"BOOL","shape":[],"data_offsets":[24,25]}}',
+  )
+  const random = createRandom(5)
+  let refused = 0
+  for (let round = 0; round < 4000; round++) {
+    const bytes = header.slice(0, round % 5 === 0 ? random.int(header.length) : header.length)
+    for (let change = random.int(3); change >= 0 && bytes.length > 0; change--) {
+      bytes[random.int(bytes.length)] = random.int(2) ? random.int(256) : (header[random.int(header.length)] as number)
+    }
+    try {
+      const { tensors } = parseHeader(bytes, 25, 'file')
+      const covered = [...tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0)
+      expect(covered).toBe(25)
+    } catch (error) {
+      if (!isKairosError(error, 'KAIROS_DATA')) throw error
+      refused++
+    }
+  }
+  expect(refused).toBeGreaterThan(2000)
 })

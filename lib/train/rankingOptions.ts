@@ -1,0 +1,81 @@
+/** What can be asked of training a ranking system on rows of features. Its schema comes from a config file. */
+import { z } from 'zod'
+import { type RankingSystemName, rankingSystems } from '../systems/index.js'
+import { checkRun, fraction, integer, learningShape, parseOptions, refuseForeign, runShape } from './options.js'
+
+const names = Object.keys(rankingSystems) as [RankingSystemName, ...RankingSystemName[]]
+
+/** How the file is read; see `DataFile`. */
+const fileShape = {
+  header: z.boolean().describe('CSV: whether the first line holds names').optional(),
+  names: z.array(z.string()).describe('CSV without a header: a name per column').optional(),
+  delimiter: z.string().length(1).describe('CSV: the character between values').optional(),
+  trim: z.boolean().describe('CSV: leave out blanks around a value').optional(),
+  nulls: z.array(z.string()).describe('CSV: texts that stand for null').optional(),
+}
+
+const sizes = () => z.array(integer(1, 65536))
+
+/** Settings of the models; which of them count depends on the system. */
+const modelShape = {
+  dimensions: integer(1, 4096).describe('channels of an embedding').optional(),
+  tableDimensions: z.record(z.string(), integer(1, 4096)).describe('channels of single tables by name').optional(),
+  targets: z.record(z.string(), z.string()).describe('sequence -> id feature that attends to it').optional(),
+  sparse: z.boolean().describe('update only the rows that a batch looks up').optional(),
+  experts: integer(1, 1024).describe('experts that all tasks share').optional(),
+  expertSizes: sizes().describe("widths of an expert's layers").optional(),
+  bottomSizes: sizes().describe('widths of the layers that tasks share').optional(),
+  towerSizes: sizes().describe("widths of a task's tower before its logit").optional(),
+  dropout: z.number().min(0).lt(1).describe('share of activations dropped while training').optional(),
+}
+
+export const rankingTrainOptions = z
+  .strictObject({
+    system: z.enum(names).describe('what to train'),
+    data: z.string().min(1).describe('CSV, Parquet or JSON Lines file of rows'),
+    ...fileShape,
+    schema: z.record(z.string(), z.unknown()).describe('features by name, in a config file'),
+    tasks: z.array(z.string()).min(1).describe('labels to learn; all of the schema unless told').optional(),
+    split: z
+      .enum(['in-order', 'random', 'by-time', 'by-group'])
+      .describe('how rows are divided into training, validation and test')
+      .default('in-order'),
+    validationShare: fraction().gt(0).lt(1).describe('share of the rows for choosing the epoch').default(0.1),
+    testShare: fraction().gt(0).lt(1).describe('share of the rows for the final figures').default(0.1),
+    minimumCount: integer(1, 1_000_000).describe('rarer values of a vocabulary are unknown').default(1),
+    epochs: integer(1, 100_000).describe('most passes over the rows').default(20),
+    patience: integer(1, 100_000).describe('epochs without a better validation AUC before training ends').default(3),
+    clipNorm: z.number().positive().describe('greatest norm of the gradient').optional(),
+    ...runShape,
+    ...learningShape,
+    ...modelShape,
+  })
+  .superRefine((options, context) => {
+    checkRun(options, context)
+    if (options.validationShare + options.testShare < 1) return
+    context.addIssue({
+      code: 'custom',
+      path: ['testShare'],
+      message: `less than ${(1 - options.validationShare).toFixed(2)}, to leave rows for training,`,
+    })
+  })
+
+export type RankingTrainOptions = z.output<typeof rankingTrainOptions>
+
+/** Checks options of a ranking system; those that the system does not have are refused. */
+export function parseRankingOptions(
+  raw: Readonly<Record<string, unknown>>,
+  op: string,
+  nameOf?: (option: string) => string,
+): RankingTrainOptions {
+  const options = parseOptions(rankingTrainOptions, raw, op, nameOf)
+  refuseForeign(raw, rankingSystems[options.system], Object.keys(modelShape), op, nameOf)
+  return options
+}
+
+/** The part of the options that a system's own config takes, with its defaults. */
+export function systemConfig(options: RankingTrainOptions): Record<string, unknown> {
+  const own = Object.keys(modelShape) as (keyof typeof modelShape)[]
+  const given = own.filter((name) => options[name] !== undefined).map((name) => [name, options[name]])
+  return rankingSystems[options.system].config.parse(Object.fromEntries(given))
+}

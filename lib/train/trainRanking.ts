@@ -1,0 +1,144 @@
+/** `kairos train` for ranking systems: trains on rows of features and measures each task. */
+import { basename, join } from 'node:path'
+import { saveEncoding } from '../data/index.js'
+import { parameterCount } from '../graph/module.js'
+import { type BinaryResult, deLong } from '../metrics/index.js'
+import { Executor, type ParameterSet } from '../runtime/index.js'
+import { rankingSystems } from '../systems/index.js'
+import type { FeatureInput, RankingModel } from '../systems/system.js'
+import { Interrupted, interruptible } from './interrupt.js'
+import type { Json } from './manifest.js'
+import { withProgress } from './progressObserver.js'
+import { prepareParts, type RankingParts, schemaOf } from './rankingData.js'
+import { type RankingTrainOptions, systemConfig } from './rankingOptions.js'
+import { compilePrediction, featureInputs, fitRanking, judge, predict } from './rankingTrainer.js'
+import type { ResultTable } from './report.js'
+import { encodingPath, saveRun } from './runConfig.js'
+import { openRunFolder, type RunFolder } from './runFolder.js'
+import { type Cell, formatTable } from './table.js'
+import type { Print } from './trainSystem.js'
+
+export interface RankingReport {
+  readonly system: string
+  readonly parameters: number
+  /** Of the test part, by task. */
+  readonly metrics: Readonly<Record<string, BinaryResult>>
+  readonly predictions: Readonly<Record<string, Float32Array>>
+}
+
+export function buildRanking(
+  options: RankingTrainOptions,
+  features: readonly FeatureInput[],
+  tasks: readonly string[],
+): RankingModel & object {
+  const system = rankingSystems[options.system]
+  return system.build(features, tasks, systemConfig(options) as never)
+}
+
+/** Trains a ranking system on a file of rows and prints its table of results. */
+export async function trainRanking(
+  options: RankingTrainOptions,
+  print: Print = (line) => process.stdout.write(`${line}\n`),
+): Promise<RankingReport> {
+  const { tasks } = schemaOf(options)
+  const parts = await prepareParts(options)
+  const executor = new Executor({ threads: options.threads })
+  let run: RunFolder | null = null
+  try {
+    print(describe(options.data, parts))
+    const model = buildRanking(options, featureInputs(parts.train), tasks)
+    print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters, tasks ${tasks.join(', ')}`)
+    if (options.output !== undefined) {
+      const { output, resume: _, ...config } = options
+      const title = `${options.system} on ${basename(options.data)}`
+      run = await openRunFolder(output, { title, config: config as Json, executor })
+      await saveRun(output, { kind: 'ranking', options })
+      await saveEncoding(parts.train.encoding, encodingPath(output))
+    }
+    const parameters = await train(model, tasks, parts, options, executor, run, print)
+    const prediction = compilePrediction(model, parts.test.schema.fields, executor)
+    const predictions = await predict(prediction, parts.test, tasks, { parameters })
+    const metrics = await judge(parts.test, predictions)
+    const table = await rankingTable(parts.test, predictions, metrics)
+    print(`\n${formatTable(table.header, table.rows)}\n\n${table.note}`)
+    if (run) {
+      await run.report([table])
+      print(`Report: ${join(String(options.output), 'report.html')}`)
+    }
+    return { system: options.system, parameters: parameterCount(model), metrics, predictions }
+  } finally {
+    await run?.close()
+    await executor.close()
+  }
+}
+
+async function train(
+  model: RankingModel & object,
+  tasks: readonly string[],
+  parts: RankingParts,
+  options: RankingTrainOptions,
+  executor: Executor,
+  run: RunFolder | null,
+  print: Print,
+): Promise<ParameterSet> {
+  const { epochs, patience, resume, detectAnomaly, batchSize, learningRate, seed, clipNorm } = options
+  const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, parts), resume }
+  const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
+    withProgress({ title: options.system, epochs }, (progress) =>
+      fitRanking(
+        model,
+        tasks,
+        parts,
+        { batchSize, learningRate, seed, clipNorm, executor },
+        {
+          epochs,
+          patience,
+          signal,
+          detectAnomaly,
+          observers: run ? [progress, run.observer] : [progress],
+          ...(checkpoints ? { checkpoints } : {}),
+        },
+      ),
+    ),
+  )
+  if (ending === 'interrupted') {
+    const advice = run ? 'add --resume to go on from there' : 'nothing was saved, for lack of --output'
+    throw new Interrupted(`Interrupted in epoch ${epoch}, after step ${step.toLocaleString('en-US')}; ${advice}.`)
+  }
+  print(`Kept epoch ${best?.epoch} of ${epoch}, the best by validation AUC.`)
+  return parameters
+}
+
+/** Settings that decide what a run computes: a resume with others is refused. */
+function identityOf(options: RankingTrainOptions, { train, validation, test }: RankingParts): Json {
+  const { data: _, epochs, patience, threads, output, resume, detectAnomaly, ...identity } = options
+  const rows = [train.rowCount, validation.rowCount, test.rowCount]
+  return JSON.parse(JSON.stringify({ ...identity, rows })) as Json
+}
+
+const count = (value: number) => value.toLocaleString('en-US')
+
+const describe = (path: string, { train, validation, test }: RankingParts) =>
+  `${path}: ${count(train.rowCount)} rows for training, ${count(validation.rowCount)} for validation, ${count(test.rowCount)} for test.`
+
+/** One row per task: AUC with its interval, GAUC where there are groups, log-loss and calibration. */
+export async function rankingTable(
+  data: RankingParts['test'],
+  predictions: Readonly<Record<string, Float32Array>>,
+  metrics: Readonly<Record<string, BinaryResult>>,
+): Promise<ResultTable & { readonly note: string }> {
+  const grouped = Object.values(metrics).some(({ gauc }) => gauc !== undefined)
+  const rows: Cell[][] = []
+  for (const [task, { logLoss, pcoc, ece, positives, gauc, count: examples }] of Object.entries(metrics)) {
+    const { auc, low, high } = await deLong(predictions[task] as Float32Array, data.values(task))
+    const shown: Cell[] = grouped ? [gauc?.gauc ?? Number.NaN] : []
+    const rate = positives / examples
+    rows.push([task, { mean: auc, low, high }, ...shown, logLoss, pcoc, ece, `${(100 * rate).toFixed(1)} %`])
+  }
+  return {
+    title: 'Test',
+    header: ['task', 'AUC', ...(grouped ? ['GAUC'] : []), 'log-loss', 'PCOC', 'ECE', 'positive'],
+    rows,
+    note: `${count(data.rowCount)} rows that training never saw. The 95 % interval of AUC is DeLong's; PCOC is predicted over observed rate.`,
+  }
+}
