@@ -84,12 +84,16 @@ export function optionsFrom<S extends OptionsSchema>(
 const numberFrom = (text: string): number | string =>
   /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text
 
+/** Texts that name a file or a folder say so. */
+const FILES = /file|folder|run\b/
+
 /** `train|all`, `1..64`, `file` */
 function hintOf(property: OptionProperty): string {
   if (property.enum) return property.enum.join('|')
   if (property.type === 'array') return 'a,b,...'
-  if (property.type !== 'integer' && property.type !== 'number') return 'file'
+  if (property.type !== 'integer' && property.type !== 'number')
+    return FILES.test(property.description ?? '') ? 'file' : 'text'
   const least = property.minimum ?? property.exclusiveMinimum
   const most = property.maximum ?? property.exclusiveMaximum
-  return `${least}..${most}`
+  return `${least}..${most ?? ''}`
 }

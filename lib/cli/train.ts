@@ -1,9 +1,10 @@
+import type { ArgsDef } from 'citty'
 import { nearest } from '../core/nearest.js'
 import { rankingSystems, sequenceSystems, systems } from '../systems/index.js'
-import { modelOptions, parseOptions, refuseForeign, trainOptions } from '../train/options.js'
+import { modelOptions, optionProperties, parseOptions, refuseForeign, trainOptions } from '../train/options.js'
 import { parseRankingOptions, rankingTrainOptions } from '../train/rankingOptions.js'
 import { readConfigFile } from './configFile.js'
-import { asUsage, flagsOf, rawOptions } from './flags.js'
+import { asUsage, flagOf, flagsOf, rawOptions } from './flags.js'
 import { UsageError } from './usage.js'
 
 const names = Object.keys(systems)
@@ -20,8 +21,14 @@ function requireSystem(system: unknown): string {
 export const train = {
   meta: { name: 'train', description: 'Trains a system and measures it on what was held out' },
   args: {
-    ...flagsOf(rankingTrainOptions),
-    ...flagsOf(trainOptions),
+    ...flagsOfBoth(),
+    split: {
+      type: 'string',
+      description: 'how what is held out is chosen; leave-one-out for sequences, in-order unless told for rows',
+      valueHint: [trainOptions, rankingTrainOptions]
+        .flatMap((schema) => optionProperties(schema).split?.enum ?? [])
+        .join('|'),
+    },
     system: { type: 'string', description: 'what to train', valueHint: names.join('|') },
     data: {
       type: 'string',
@@ -53,6 +60,23 @@ export const train = {
     const { trainSystem } = await import('../train/trainSystem.js')
     await trainSystem(options)
   },
+}
+
+/** Flags of sequence systems, then of ranking systems; those of both with both defaults. */
+function flagsOfBoth(): ArgsDef {
+  const [sequence, ranking] = [optionProperties(trainOptions), optionProperties(rankingTrainOptions)]
+  const flags: ArgsDef = flagsOf(trainOptions)
+  for (const [flag, definition] of Object.entries(flagsOf(rankingTrainOptions))) {
+    const known = flags[flag]
+    if (!known) flags[flag] = { ...definition, description: `of rows: ${definition.description}` } as ArgsDef[string]
+  }
+  for (const [option, { default: value }] of Object.entries(sequence)) {
+    const other = ranking[option]?.default
+    const flag = flags[flagOf(option)]
+    if (!flag || other === undefined || other === value) continue
+    flag.description = `${flag.description?.replace(/\)$/, '')}; ${other} for rows)`
+  }
+  return flags
 }
 
 /** Flags of the other kind of system: handed on, so that they are refused by name. */

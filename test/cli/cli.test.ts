@@ -57,7 +57,10 @@ describe('kairos train', () => {
     ['-data x', "kairos train: '-data' should be '--data'."],
     ['--colour red', "kairos train: unknown flag '--colour'. `kairos train --help` lists the flags."],
     ['--system popularity', 'kairos train: --data should be given but got nothing.'],
-    ['--data x', "kairos train: --system should be 'popularity' or 'frequency' but got nothing."],
+    [
+      '--data x',
+      "kairos train: --system should be 'popularity' or 'sasrec' or 'frequency' or 'mmoe' or 'shared-bottom' but got nothing.",
+    ],
     ['--data x --system popularit', "kairos train: 'popularit' should be 'popularity'."],
     ['--data', 'kairos train: --data needs a value.'],
     ['--data= --system popularity', 'kairos train: --data needs a value.'],
@@ -107,7 +110,7 @@ describe('kairos', () => {
     expect(await kairos('explain --graphs frequency --data f.txt')).toBe(0)
     expect(explainSystem.mock.lastCall?.[0]).toMatchObject({ system: 'frequency', graphs: true })
     expect(await kairos('explain --data f.txt')).toBe(2)
-    expect(err).toContain("kairos explain: system should be 'popularity' or 'frequency' but got nothing.")
+    expect(err).toContain("kairos explain: system should be 'popularity' or 'sasrec' or 'frequency' but got nothing.")
   })
 
   it('demonstrates', async () => {
@@ -119,17 +122,18 @@ describe('kairos', () => {
 
   it('lists systems', async () => {
     expect(await kairos('systems')).toBe(0)
-    expect(out).toMatch(/^system +what it is\npopularity +\S.*\nfrequency +\S/)
+    expect(out).toMatch(/^system +what it is\npopularity +\S.*\nsasrec +\S.*\nfrequency +\S.*\nmmoe +\S/)
   })
 
   it('helps, in general and with a command', async () => {
     expect(await kairos('')).toBe(0)
     expect(await kairos('help')).toBe(0)
-    for (const name of ['train', 'explain', 'demo', 'systems', 'doctor']) expect(out).toContain(name)
+    for (const name of ['train', 'evaluate', 'predict', 'explain', 'demo', 'systems', 'doctor'])
+      expect(out).toContain(name)
     out = ''
     expect(await kairos('train --systm x --help')).toBe(0)
     expect(out).toContain('--popularity-counts=<train|all>')
-    expect(out).toContain('(Default: leave-one-out)')
+    expect(out).toContain('(default 200; 20 for rows)')
     expect(out).not.toContain('\x1b')
     expect(out).not.toContain(' \n')
     const general = out
@@ -148,7 +152,9 @@ describe('kairos', () => {
     expect(err).toBe("kairos: 'trian' should be 'train'.\n")
     err = ''
     expect(await kairos('constructor')).toBe(2)
-    expect(err).toBe("kairos: unknown command 'constructor'. The commands are train, explain, demo, systems, doctor.\n")
+    expect(err).toBe(
+      "kairos: unknown command 'constructor'. The commands are train, evaluate, predict, explain, demo, systems, doctor.\n",
+    )
   })
 })
 

@@ -68,7 +68,7 @@ describe('train', () => {
     const resumed = await train({ ...again, resume: true })
     expect([...resumed.result.ranks]).toEqual([...whole.result.ranks])
     expect(resumed.text).toMatch(/Report: .*run\/report\.html/)
-    expect((await readdir(output)).sort()).toEqual(['checkpoints', 'log.jsonl', 'report.html'])
+    expect((await readdir(output)).sort()).toEqual(['checkpoints', 'log.jsonl', 'report.html', 'run.json'])
     const report = await readFile(join(output, 'report.html'), 'utf8')
     expect(report).toMatch(
       /frequency on sequences\.txt.*Ended after 3 epochs, resumed once.*Test.*<th scope="row">HR<\/th>/s,
