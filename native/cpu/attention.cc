@@ -138,11 +138,14 @@ class AttentionKernel : public Kernel {
   // Raises for the first row whose range is none. HeadAt keeps what it reads within the keys whatever it holds.
   void CheckRanges(const RunContext& context, const Sizes& sizes) const {
     if (optional_.range < 0) return;
+    static constexpr const char* kBound = "range bound";
     const int32_t* range = context.inputs[optional_.range].As<const int32_t>();
     for (int64_t at = 0; at < 2 * sizes.batch; at += 2) {
       const int64_t start = range[at], end = range[at + 1];
-      if (end < 0 || end > sizes.keys) return context.fault.Raise(at + 1, end, sizes.keys + 1);
-      if (start < 0 || start > end) return context.fault.Raise(at, start, end + 1);
+      if (end < 0 || end > sizes.keys)
+        return context.fault.RaiseBound(kBound, at + 1, end, 0, sizes.keys, optional_.range);
+      if (start < 0 || start > end)
+        return context.fault.RaiseBound(kBound, at, start, 0, end, optional_.range);
     }
   }
 

@@ -18,16 +18,16 @@ inline bool OffsetsAscend(const RunContext& context, int operand, int64_t values
   const int32_t* offsets = view.As<const int32_t>();
   const int64_t last = view.shape.Count() - 1;
   if (offsets[0] != 0) {
-    context.fault.RaiseOffset(0, offsets[0], 0, 0, operand);
+    context.fault.RaiseBound("offset", 0, offsets[0], 0, 0, operand);
     return false;
   }
   for (int64_t i = 1; i <= last; ++i)
     if (offsets[i] < offsets[i - 1] || offsets[i] > values) {
-      context.fault.RaiseOffset(i, offsets[i], offsets[i - 1], values, operand);
+      context.fault.RaiseBound("offset", i, offsets[i], offsets[i - 1], values, operand);
       return false;
     }
   if (offsets[last] == values) return true;
-  context.fault.RaiseOffset(last, offsets[last], values, values, operand);
+  context.fault.RaiseBound("offset", last, offsets[last], values, values, operand);
   return false;
 }
 

@@ -97,7 +97,7 @@ class TargetAttentionKernel : public Kernel {
     for (int64_t at = 0; at <= sizes.users; ++at) {
       const int64_t limit = at < sizes.users ? std::min<int64_t>(offsets[at + 1], sizes.rows) : sizes.rows;
       if (offsets[at] >= 0 && offsets[at] <= limit) continue;
-      context.fault.Raise(at, offsets[at], std::max<int64_t>(limit, 0) + 1);
+      context.fault.RaiseBound("offset", at, offsets[at], 0, std::max<int64_t>(limit, 0), 3);
       return false;
     }
     return true;

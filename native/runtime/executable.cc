@@ -39,6 +39,12 @@ std::string PlaceOf(int64_t index, const Shape& shape) {
   return "row " + std::to_string(index / row) + ", position " + std::to_string(index % row);
 }
 
+// " for 'items.weight'" where the operand that tells has a name.
+std::string ForOperand(const Program& program, const Step& step, const IdFault& fault) {
+  const std::string& name = program.buffers[step.inputs[fault.operand]].name;
+  return name.empty() ? "" : " for " + Quote(name);
+}
+
 size_t BytesOf(const Buffer& buffer, const Shape& shape) {
   return static_cast<size_t>(shape.Count()) * SizeOf(buffer.dtype);
 }
@@ -367,8 +373,8 @@ Status Executable::RunSteps(size_t begin, size_t end, ThreadTeam& team, const st
         ErrorCode::kIdRange,
         step.kernel->name,
         std::string(fault.what) + " " + std::to_string(fault.position) + " of its " + fault.what + "s",
-        "in [" + std::to_string(fault.least) + ", " + std::to_string(fault.limit) + ") for " +
-            Quote(program_->buffers[step.inputs[fault.operand]].name),
+        "in [" + std::to_string(fault.least) + ", " + std::to_string(fault.limit) + ")" +
+            ForOperand(*program_, step, fault),
         std::to_string(fault.value),
         "",
         step.source};

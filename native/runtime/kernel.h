@@ -100,11 +100,13 @@ struct IdFault {
     limit = allowed;
     operand = named;
   }
-  void RaiseOffset(int64_t at, int64_t offset, int64_t smallest, int64_t greatest, int named) {
+  // `noun` outlives the run: a literal.
+  void RaiseBound(const char* noun, int64_t at, int64_t bound, int64_t smallest, int64_t greatest,
+                  int named) {
     if (raised.exchange(true)) return;
-    what = "offset";
+    what = noun;
     position = at;
-    value = offset;
+    value = bound;
     least = smallest;
     limit = greatest + 1;
     operand = named;

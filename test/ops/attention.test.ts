@@ -48,11 +48,15 @@ describe('attention', () => {
   })
 
   it.each([
-    ['an end beyond the keys', [0, 70, 0, 71, 0, 70, 0, 70, 0, 70], /id 3 .*in \[0, 71\).*71/],
-    ['a negative start', [0, 70, 0, 70, -1, 70, 0, 70, 0, 70], /id 4 .*in \[0, 71\).*-1/],
-    ['a negative end', [0, -(2 ** 31), 0, 70, 0, 70, 0, 70, 0, 70], /id 1 .*in \[0, 71\).*-2147483648/],
-    ['a start beyond the end', [0, 70, 0, 70, 0, 70, 9, 5, 0, 70], /id 6 .*in \[0, 6\).*9/],
-    ['huge numbers', [2 ** 31 - 1, 2 ** 31 - 1, 0, 70, 0, 70, 0, 70, 0, 70], /id 1 .*in \[0, 71\).*2147483647/],
+    ['an end beyond the keys', [0, 70, 0, 71, 0, 70, 0, 70, 0, 70], /range bound 3 .*in \[0, 71\).*71/],
+    ['a negative start', [0, 70, 0, 70, -1, 70, 0, 70, 0, 70], /range bound 4 .*in \[0, 71\).*-1/],
+    ['a negative end', [0, -(2 ** 31), 0, 70, 0, 70, 0, 70, 0, 70], /range bound 1 .*in \[0, 71\).*-2147483648/],
+    ['a start beyond the end', [0, 70, 0, 70, 0, 70, 9, 5, 0, 70], /range bound 6 .*in \[0, 6\).*9/],
+    [
+      'huge numbers',
+      [2 ** 31 - 1, 2 ** 31 - 1, 0, 70, 0, 70, 0, 70, 0, 70],
+      /range bound 1 .*in \[0, 71\).*2147483647/,
+    ],
   ])('refuses %s', async (_, edges, message) => {
     const y = attention(q, k, v, { range })
     const [dk] = gradients(sum(y), [k]) as Tensor[]
@@ -146,10 +150,10 @@ describe('targetAttention', () => {
   })
 
   it.each([
-    ['an offset beyond the rows', [0, 3, 8], /id 1 .*|id 2 .*in \[0, 8\).*8/],
-    ['a falling offset', [0, 5, 3], /id 1 .*in \[0, 4\).*5/],
-    ['a negative offset', [-2, 3, 7], /id 0 .*in \[0, 4\).*-2/],
-    ['huge numbers', [2 ** 31 - 1, -(2 ** 31), 2 ** 31 - 1], /id 0 .*in \[0, 1\).*2147483647/],
+    ['an offset beyond the rows', [0, 3, 8], /offset 1 .*|offset 2 .*in \[0, 8\).*8/],
+    ['a falling offset', [0, 5, 3], /offset 1 .*in \[0, 4\).*5/],
+    ['a negative offset', [-2, 3, 7], /offset 0 .*in \[0, 4\).*-2/],
+    ['huge numbers', [2 ** 31 - 1, -(2 ** 31), 2 ** 31 - 1], /offset 0 .*in \[0, 1\).*2147483647/],
   ])('refuses %s', async (_, bad, message) => {
     const feeds = { ...feedsOf([3, 4], 7), offsets: typed('int32', [3], (index) => bad[index] as number) }
     for (const executor of executors) {
