@@ -1,83 +1,139 @@
 /** `kairos explain`: a model's parameters, and what the compiler makes of one training step. */
+import type { BatchSource } from '../core/batchSource.js'
+import { datasetBatches } from '../data/datasetBatches.js'
 import { leaveOneOut } from '../data/leaveOneOut.js'
-import { createPrefixBatches } from '../data/prefixBatches.js'
 import { readSequences } from '../data/sequences.js'
+import type { Compiled } from '../graph/compile.js'
 import { explain, formatBytes, formatFlops, profileByKernel } from '../graph/explain.js'
 import { namedVariables } from '../graph/module.js'
+import type { Tensor } from '../graph/node.js'
 import { Executor } from '../runtime/index.js'
 import { sequenceSystems } from '../systems/index.js'
+import type { LoopProgram } from './loop.js'
 import type { ExplainOptions } from './options.js'
-import { compileRanking, compileTraining } from './sequenceTrainer.js'
+import { prepareParts, schemaOf } from './rankingData.js'
+import type { RankingTrainOptions } from './rankingOptions.js'
+import { compileRankingTraining, featureInputs } from './rankingTrainer.js'
+import { compileRanking, compileTraining, prefixSource } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
+import { buildRanking } from './trainRanking.js'
 import { buildModel, type Print } from './trainSystem.js'
 
 /** Steps to warm up and to average over for the shares of time. */
 const WARM_UP = 2
 const MEASURED = 5
 
-/** Prints the model of a system, its parameters and the compiled program. */
-export async function explainSystem(
-  options: ExplainOptions,
-  print: Print = (line) => process.stdout.write(`${line}\n`),
+const toStdout: Print = (line) => process.stdout.write(`${line}\n`)
+
+/** Prints the model of a sequence system, its parameters and the compiled program. */
+export async function explainSystem(options: ExplainOptions, print: Print = toStdout): Promise<void> {
+  const split = leaveOneOut(await readSequences(options.data))
+  const model = buildModel(options, split.sequences.maxItem)
+  printParameters(options.system, model, print)
+  const executor = new Executor({ threads: options.threads })
+  try {
+    const batchSize = Math.min(options.batchSize, split.evaluated.length)
+    const { trainable } = sequenceSystems[options.system]
+    const program = trainable
+      ? compileTraining(model, { ...options, executor, profile: true })
+      : compileRanking(model, options.maxLength, executor)
+    const counts = { batch: batchSize, excluded: 1 }
+    printPasses(program, counts, options.graphs, print)
+    if (trainable) await printTimes(program, prefixSource(split, { ...options, batchSize }), options, print)
+  } finally {
+    await executor.close()
+  }
+}
+
+/** The same of a ranking system, on rows of its file. */
+export async function explainRanking(
+  options: RankingTrainOptions & { readonly graphs: boolean },
+  print: Print = toStdout,
 ): Promise<void> {
-  const sequences = await readSequences(options.data)
-  const split = leaveOneOut(sequences)
-  const model = buildModel(options, sequences.maxItem)
+  const { tasks } = schemaOf(options)
+  const { train } = await prepareParts(options)
+  const model = buildRanking(options, featureInputs(train), tasks)
+  printParameters(options.system, model, print)
+  const executor = new Executor({ threads: options.threads })
+  try {
+    const source = (await datasetBatches(train, options)) as unknown as BatchSource
+    const settings = { executor, seed: options.seed, clipNorm: options.clipNorm, profile: true }
+    const program = compileRankingTraining(model, tasks, source.schema, settings)
+    printPasses(program, source.capacities, options.graphs, print)
+    await printTimes(program, source, options, print)
+  } finally {
+    await executor.close()
+  }
+}
+
+function printParameters(system: string, model: object, print: Print): void {
   const variables = namedVariables(model)
   const size = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1)
   const total = variables
     .filter(({ variable }) => variable.trainable)
     .reduce((sum, { variable }) => sum + size(variable.shape), 0)
-  print(
-    formatTable(
-      ['name', 'shape', 'size'],
-      variables.map(({ name, variable }) => [
-        name,
-        `[${variable.shape.join(', ')}]`,
-        size(variable.shape).toLocaleString('en-US'),
-      ]),
-    ),
-  )
-  print(`\n${options.system}: ${total.toLocaleString('en-US')} trainable parameters\n`)
+  const rows = variables.map(({ name, variable }) => [
+    name,
+    `[${variable.shape.join(', ')}]`,
+    size(variable.shape).toLocaleString('en-US'),
+  ])
+  print(formatTable(['name', 'shape', 'size'], rows))
+  print(`\n${system}: ${total.toLocaleString('en-US')} trainable parameters\n`)
+}
 
-  const executor = new Executor({ threads: options.threads })
-  try {
-    const { trainable } = sequenceSystems[options.system]
-    const batch = Math.min(options.batchSize, split.evaluated.length)
-    const program = trainable
-      ? compileTraining(model, { ...options, executor, profile: true })
-      : compileRanking(model, options.maxLength, executor)
-    const { passes, plan } = explain(program.request, { batch, excluded: 1 })
-    for (const { name, nodes, bytes, flops, text } of passes) {
-      print(`== ${name}: ${nodes} ops, ${formatBytes(bytes)} moved, ${formatFlops(flops)} at batch ${batch}`)
-      if (options.graphs || name === 'schedule and plan') print(`${text}\n`)
-    }
-    if (!trainable) return
-    const batches = createPrefixBatches(split, { length: options.maxLength, batchSize: batch, seed: options.seed })
-    const nanoseconds = new Float64Array(plan.kernelSteps.length)
-    for (let step = 0; step < WARM_UP + MEASURED; step++) {
-      const views = { history: new Int32Array(batch * options.maxLength), target: new Int32Array(batch) }
-      batches.fill(0, views)
-      const { profile } = await program.run(views as never, { lr: options.learningRate })
-      if (step >= WARM_UP)
-        profile?.forEach((time, index) => (nanoseconds[index] = (nanoseconds[index] as number) + time / MEASURED))
-    }
-    const executable = await program.runner.prepare({ batch })
-    const { arenaBytes, temporaryBytes } = executable.description
-    const stepTime = nanoseconds.reduce((sum, time) => sum + time, 0) / 1e6
-    print(`Temporaries: ${formatBytes(arenaBytes)} in the arena, ${formatBytes(temporaryBytes)} if none were shared.`)
-    print(`Kernels of one step: ${stepTime.toFixed(2)} ms on ${options.threads} threads.\n`)
+function printPasses(
+  { request }: Pick<LoopProgram, 'request'>,
+  counts: Readonly<Record<string, number>>,
+  graphs: boolean,
+  print: Print,
+): void {
+  for (const { name, nodes, bytes, flops, text } of explain(request, counts).passes) {
     print(
-      formatTable(
-        ['kernel', 'steps', 'share of time'],
-        profileByKernel(plan, nanoseconds).map(({ kernel, steps, share }) => [
-          kernel,
-          steps,
-          `${(100 * share).toFixed(1)} %`,
-        ]),
-      ),
+      `== ${name}: ${nodes} ops, ${formatBytes(bytes)} moved, ${formatFlops(flops)} at batch ${counts.batch as number}`,
     )
-  } finally {
-    await executor.close()
+    if (graphs || name === 'schedule and plan') print(`${text}\n`)
   }
+}
+
+/** Shares of time by kernel, over a few steps that change nothing that is kept. */
+async function printTimes(
+  program: Parameters<typeof measure>[0],
+  source: BatchSource,
+  { learningRate, threads }: { readonly learningRate: number; readonly threads: number },
+  print: Print,
+): Promise<void> {
+  const { plan, nanoseconds } = await measure(program, source, learningRate)
+  const { description } = await program.runner.prepare(source.capacities)
+  const { arenaBytes, temporaryBytes } = description
+  const stepTime = nanoseconds.reduce((sum, time) => sum + time, 0) / 1e6
+  print(`Temporaries: ${formatBytes(arenaBytes)} in the arena, ${formatBytes(temporaryBytes)} if none were shared.`)
+  print(`Kernels of one step: ${stepTime.toFixed(2)} ms on ${threads} threads.\n`)
+  const shares = profileByKernel(plan, nanoseconds).map(({ kernel, steps, share }) => [
+    kernel,
+    steps,
+    `${(100 * share).toFixed(1)} %`,
+  ])
+  print(formatTable(['kernel', 'steps', 'share of time'], shares))
+}
+
+async function measure(
+  // biome-ignore lint/suspicious/noExplicitAny: the schema is the source's, which types do not know.
+  program: Compiled<any, Record<string, Tensor>>,
+  source: BatchSource,
+  learningRate: number,
+) {
+  const { plan } = program.runner
+  const nanoseconds = new Float64Array(plan.kernelSteps.length)
+  let step = 0
+  for (let epoch = 1; step < WARM_UP + MEASURED; epoch++) {
+    for await (const batch of source.batches(epoch)) {
+      if (step >= WARM_UP + MEASURED) break
+      const leased = await program.lease(source.capacities)
+      batch.fill(leased.views as never)
+      const { profile } = await program.run(leased, { lr: learningRate }, { counts: batch.counts })
+      if (step++ < WARM_UP) continue
+      profile?.forEach((time, index) => (nanoseconds[index] = (nanoseconds[index] as number) + time / MEASURED))
+    }
+  }
+  return { plan, nanoseconds }
 }

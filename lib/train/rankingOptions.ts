@@ -1,7 +1,7 @@
 /** What can be asked of training a ranking system on rows of features. Its schema comes from a config file. */
 import { z } from 'zod'
 import { type RankingSystemName, rankingSystems } from '../systems/index.js'
-import { checkRun, fraction, integer, learningShape, parseOptions, refuseForeign, runShape } from './options.js'
+import { checkRun, fraction, integer, learningShape, runShape } from './options.js'
 
 const names = Object.keys(rankingSystems) as [RankingSystemName, ...RankingSystemName[]]
 
@@ -60,18 +60,15 @@ export const rankingTrainOptions = z
     })
   })
 
+/** The same for `kairos explain`. */
+export const rankingExplainOptions = rankingTrainOptions.safeExtend({
+  graphs: z.boolean().describe('print the whole graph after each pass').default(false),
+})
+
 export type RankingTrainOptions = z.output<typeof rankingTrainOptions>
 
-/** Checks options of a ranking system; those that the system does not have are refused. */
-export function parseRankingOptions(
-  raw: Readonly<Record<string, unknown>>,
-  op: string,
-  nameOf?: (option: string) => string,
-): RankingTrainOptions {
-  const options = parseOptions(rankingTrainOptions, raw, op, nameOf)
-  refuseForeign(raw, rankingSystems[options.system], Object.keys(modelShape), op, nameOf)
-  return options
-}
+/** Options that describe a ranking model; which of them count depends on the system. */
+export const rankingModelOptions = Object.keys(modelShape)
 
 /** The part of the options that a system's own config takes, with its defaults. */
 export function systemConfig(options: RankingTrainOptions): Record<string, unknown> {

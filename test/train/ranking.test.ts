@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRandom } from '../../lib/core/random.js'
 import { evaluateRun } from '../../lib/train/evaluateRun.js'
 import { predictRun } from '../../lib/train/predictRun.js'
-import { parseRankingOptions } from '../../lib/train/rankingOptions.js'
+import { rankingTrainOptions } from '../../lib/train/rankingOptions.js'
 import { evaluateOptions, predictOptions } from '../../lib/train/runOptions.js'
 import { trainRanking } from '../../lib/train/trainRanking.js'
 
@@ -42,26 +42,23 @@ const schema = {
 }
 
 const optionsOf = (more: Record<string, unknown>) =>
-  parseRankingOptions(
-    {
-      system: 'mmoe',
-      data: at('rows.csv'),
-      schema,
-      testShare: 0.2,
-      dimensions: 8,
-      targets: { history: 'item' },
-      experts: 2,
-      expertSizes: [16],
-      towerSizes: [8],
-      batchSize: 64,
-      learningRate: 0.01,
-      epochs: 12,
-      clipNorm: 5,
-      threads: 1,
-      ...more,
-    },
-    'test',
-  )
+  rankingTrainOptions.parse({
+    system: 'mmoe',
+    data: at('rows.csv'),
+    schema,
+    testShare: 0.2,
+    dimensions: 8,
+    targets: { history: 'item' },
+    experts: 2,
+    expertSizes: [16],
+    towerSizes: [8],
+    batchSize: 64,
+    learningRate: 0.01,
+    epochs: 12,
+    clipNorm: 5,
+    threads: 1,
+    ...more,
+  })
 
 const lines: string[] = []
 const print = (line: string) => lines.push(line)
