@@ -110,7 +110,9 @@ describe('kairos', () => {
     expect(await kairos('explain --graphs frequency --data f.txt')).toBe(0)
     expect(explainSystem.mock.lastCall?.[0]).toMatchObject({ system: 'frequency', graphs: true })
     expect(await kairos('explain --data f.txt')).toBe(2)
-    expect(err).toContain("kairos explain: system should be 'popularity' or 'sasrec' or 'frequency' or 'mmoe' or 'shared-bottom' but got nothing.")
+    expect(err).toContain(
+      "kairos explain: system should be 'popularity' or 'sasrec' or 'frequency' or 'mmoe' or 'shared-bottom' but got nothing.",
+    )
   })
 
   it('demonstrates', async () => {

@@ -13,6 +13,7 @@ const run = promisify(execFile)
 describe('the README example', () => {
   let folder = ''
   let path = ''
+  let dataPath = ''
   let example = ''
 
   beforeAll(async () => {
@@ -21,7 +22,13 @@ describe('the README example', () => {
     // Beside the library, so that its import resolves as a user's would.
     folder = await mkdtemp(join(root, 'test/readme/run-'))
     path = join(folder, 'example.ts')
+    dataPath = join(folder, 'data.ts')
+    const data = /<!-- data:start -->\s*```ts\n([\s\S]*?)```\s*<!-- data:end -->/.exec(page)?.[1] ?? ''
     await writeFile(path, example.replace("'kairos-rec'", "'../../../lib/index.js'"))
+    await writeFile(
+      dataPath,
+      `${data.replace("'kairos-rec'", "'../../../lib/index.js'")}\nvoid [test, source, fitLoop]\n`,
+    )
   })
 
   afterAll(() => rm(folder, { recursive: true, force: true }))
@@ -32,10 +39,10 @@ describe('the README example', () => {
     expect(lines.length).toBeLessThanOrEqual(24)
   })
 
-  it('has no type errors', () => {
+  it('has no type errors, nor has the one about data', () => {
     const { config } = ts.readConfigFile(join(root, 'tsconfig.check.json'), ts.sys.readFile)
     const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
-    const program = ts.createProgram([path], { ...options, noEmit: true })
+    const program = ts.createProgram([path, dataPath], { ...options, noEmit: true })
     const texts = ts
       .getPreEmitDiagnostics(program)
       .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
