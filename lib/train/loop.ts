@@ -8,6 +8,7 @@ import type { BatchSource, PreparedBatch } from '../core/batchSource.js'
 import { isKairosError, KairosError } from '../core/errors.js'
 import type { StepOptions } from '../graph/compile.js'
 import type { TraceRequest } from '../graph/trace.js'
+import { normName } from '../graph/training.js'
 import type { Executor, NativeArray, OptimizerState, ParameterSet, State } from '../runtime/index.js'
 import { AnomalyDetector, anomalyError } from './anomaly.js'
 import type { CheckpointFolder, Skipped } from './checkpoint.js'
@@ -171,6 +172,8 @@ class Loop {
   private readonly detector: AnomalyDetector | null
   private readonly inFlight: Promise<void>[] = []
   private readonly loss: string
+  /** The loss, and norms of gradients where the program computes them. */
+  private readonly finite: readonly string[]
   private readonly optimizer: OptimizerState
 
   constructor(private readonly options: LoopOptions) {
@@ -180,6 +183,8 @@ class Loop {
     this.schedule = isLoopSchedule(schedule) ? schedule : scheduleOf(schedule)
     this.detector = detectAnomaly ? new AnomalyDetector(program) : null
     this.loss = loss
+    const norms = (program.request.updates ?? []).filter(({ gradientNorm }) => gradientNorm)
+    this.finite = [loss, ...norms.map(({ name }) => normName(name))]
     this.optimizer = optimizer ?? program.optimizerState()
   }
 
@@ -286,7 +291,7 @@ class Loop {
     this.unsaved = true
     this.batch++
     const step = ++this.step
-    const run = program.step(leased, scalars, { ...stores, counts: prepared.counts, requireFinite: [this.loss] })
+    const run = program.step(leased, scalars, { ...stores, counts: prepared.counts, requireFinite: this.finite })
     const done = run.then(
       (results) => {
         const loss = (results as Record<string, number>)[this.loss] as number

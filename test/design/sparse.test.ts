@@ -1,7 +1,7 @@
 /** Sparse gradients are values: the rows that a batch looked up, and only those are updated. */
 import { describe, expect, it } from 'vitest'
 import { adam, all, compile, createParameters, field, normal, type Optimizer, parameter, sgd } from '../../lib/index.js'
-import { add, embedding, embeddingBag, mean, square, sum } from '../../lib/ops/index.js'
+import { add, embedding, embeddingBag, mean, multiply, sqrt, square, sum } from '../../lib/ops/index.js'
 import type { Loose } from '../../lib/ops/support.js'
 
 const ROWS = 9
@@ -107,6 +107,26 @@ describe('a sparse table', () => {
     const { loss } = await program.step(empty, { lr: 0.1 }, { parameters, counts: { words: 0 } })
     expect(loss).toBe(0)
     expect((await parameters.read()).table).toEqual((await createParameters(model, 5).read()).table)
+  })
+
+  it('changes nothing where the gradient is not finite though the loss is', async () => {
+    const model = { table: parameter([ROWS, 4], normal(1), { sparse: true }) }
+    // sqrt has no derivative at 0: the loss is 0 and the gradient is not a number.
+    const build = (m: typeof model, b: { user: Loose }): { loss: Loose } => ({
+      loss: sum(sqrt(multiply(embedding(m.table, b.user) as Loose, 0) as Loose) as Loose) as Loose,
+    })
+    const program = compile(model, build as never, {
+      schema: { user: field('int32', 'batch') },
+      updates: [{ loss: 'loss' as never, parameters: all, optimizer: adam(), gradientNorm: true }],
+    })
+    const parameters = createParameters(model, 5)
+    const step = program.step(
+      { user: batch.user } as never,
+      { lr: 0.1 },
+      { parameters, requireFinite: ['loss', 'loss/gradientNorm'] },
+    )
+    await expect(step).rejects.toThrow(/outputs\.loss\/gradientNorm should be finite but got NaN/)
+    expect(await parameters.read()).toEqual(await createParameters(model, 5).read())
   })
 
   it.each([
