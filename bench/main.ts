@@ -10,6 +10,8 @@ import { crossEntropyBench } from './crossEntropy.js'
 import { gramBench } from './gram.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
+import { mmoeBench } from './mmoe.js'
+import { sasrecBench } from './sasrec.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
@@ -19,6 +21,8 @@ const benches = {
   gram: gramBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
+  mmoe: mmoeBench,
+  sasrec: sasrecBench,
   trainingStep: trainingStepBench,
 }
 

@@ -10,7 +10,7 @@ experts' first layers and the gates as one matrix product and the other layers a
 import math
 import sys
 
-from common import answer, np, serve, torch, write_tensors
+from common import np, serve, torch, write_tensors
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -118,28 +118,20 @@ def trainer(model, data):
     return step
 
 
-def main():
+def fresh():
     torch.manual_seed(0)
-    loop = Loop()
+    return Loop()
+
+
+def main():
     if sys.argv[1] == "export":
-        write_tensors(f"{sys.argv[2]}/weights.safetensors", {k: v.numpy() for k, v in loop.state_dict().items()})
-        named = (("ids", "target", "history", "length", "label"), batches())
-        arrays = {f"{i}.{name}": np.ascontiguousarray(array) for i, batch in enumerate(named[1]) for name, array in zip(named[0], batch)}
-        write_tensors(f"{sys.argv[2]}/batches.safetensors", arrays)
-        return answer(torch=torch.__version__)
+        folder = sys.argv[2]
+        names = ("ids", "target", "history", "length", "label")
+        write_tensors(f"{folder}/weights.safetensors", {k: v.numpy() for k, v in fresh().state_dict().items()})
+        drawn = {f"{i}.{name}": array for i, batch in enumerate(batches()) for name, array in zip(names, batch)}
+        return write_tensors(f"{folder}/batches.safetensors", drawn)
     data = [tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch) for batch in batches()]
-    steps = {}
-
-    def variant(name):
-        def step():
-            if name not in steps:
-                torch.manual_seed(0)
-                fresh = Loop()
-                steps[name] = trainer(Fused(fresh) if name == "fused" else fresh, data)
-            return steps[name]()
-        return step
-
-    serve({name: variant(name) for name in ("fused", "loop")})
+    serve({"fused": trainer(Fused(fresh()), data), "loop": trainer(fresh(), data)})
 
 
 main()
