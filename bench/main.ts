@@ -8,6 +8,7 @@ import { describe } from '../lib/runtime/index.js'
 import { attentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { gramBench } from './gram.js'
+import { largeTableBench } from './largeTable.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
@@ -19,6 +20,7 @@ const benches = {
   attention: attentionBench,
   crossEntropy: crossEntropyBench,
   gram: gramBench,
+  largeTable: largeTableBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
   mmoe: mmoeBench,

@@ -45,7 +45,7 @@ export const compileMmoe = (model: MmoeModel, executor: Executor) =>
 /** Weights and batches of the peer. */
 export async function loadPeer(model: MmoeModel, python: string) {
   const parameters = await initializeParameters(model)
-  const batches = await importPeer(python, 'mmoe', model, parameters, rename)
+  const batches = await importPeer(python, 'mmoe', model, parameters, { rename })
   return { parameters, batches: batches.map(byFeature) }
 }
 

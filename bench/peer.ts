@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import type { Compiled } from '../lib/graph/compile.js'
 import { profileByKernel } from '../lib/graph/explain.js'
 import type { ParameterSet } from '../lib/index.js'
-import { importStateDict } from '../lib/train/importStateDict.js'
+import { type ImportOptions, importStateDict } from '../lib/train/importStateDict.js'
 import { TensorFile } from '../lib/train/safetensors.js'
 import { type BenchResult, median, quantile } from './support.js'
 
@@ -49,17 +49,26 @@ const script = (name: string) => fileURLToPath(new URL(`peers/${name}.py`, impor
 
 export type Feeds = Readonly<Record<string, Int32Array | Float32Array>>
 
+export interface PeerOptions {
+  readonly rename?: NonNullable<ImportOptions['rename']>
+  /** Told to the peer. */
+  readonly args?: readonly string[]
+}
+
 /** A peer's initial weights, taken over, and its batches: it writes them into a folder that is gone afterwards. */
 export async function importPeer(
   python: string,
   name: string,
   model: object,
   parameters: ParameterSet,
-  rename: (name: string) => string = (name) => name,
+  { rename = {}, args = [] }: PeerOptions = {},
 ): Promise<readonly Feeds[]> {
   const folder = await mkdtemp(join(tmpdir(), 'kairos-peer-'))
   try {
-    execFileSync(python, [script(name), 'export', folder], { env: tuned(), stdio: ['ignore', 'ignore', 'inherit'] })
+    execFileSync(python, [script(name), 'export', folder, ...args], {
+      env: tuned(),
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
     await importStateDict(model, join(folder, 'weights.safetensors'), { parameters, rename })
     const file = await TensorFile.open(join(folder, 'batches.safetensors'))
     const batches: Record<string, Int32Array | Float32Array>[] = []
@@ -85,9 +94,9 @@ export class Peer {
   private readonly child: ChildProcess
   private readonly answers: AsyncIterator<string>
 
-  constructor(python: string, name: string, threads: number) {
+  constructor(python: string, name: string, threads: number, args: readonly string[]) {
     const env = { ...tuned(), THREADS: `${threads}` }
-    this.child = spawn(python, [script(name), 'serve'], { env, stdio: ['pipe', 'pipe', 'inherit'] })
+    this.child = spawn(python, [script(name), 'serve', ...args], { env, stdio: ['pipe', 'pipe', 'inherit'] })
     this.answers = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]()
   }
 
@@ -117,6 +126,7 @@ export interface Comparison {
   readonly parameters: ParameterSet
   readonly batches: readonly Feeds[]
   readonly peer: string
+  readonly args?: readonly string[]
   /** Variants of the peer, and what they are called in the report. */
   readonly variants: Readonly<Record<string, string>>
   /** Whether the losses of the first steps must be ours; dropout draws apart. */
@@ -130,9 +140,9 @@ export interface Comparison {
  * time of each process, so that other work on the machine counts for neither; with more they are wall time.
  */
 export async function compareWithPeer(comparison: Comparison): Promise<BenchResult> {
-  const { name, shape, threads, batch, variants, sameLosses, steps = 6, rounds = 5 } = comparison
+  const { name, shape, threads, batch, variants, sameLosses, args = [], steps = 6, rounds = 5 } = comparison
   const python = findPython()
-  const peer = python ? new Peer(python, comparison.peer, threads) : null
+  const peer = python ? new Peer(python, comparison.peer, threads, args) : null
   await peer?.ready()
   const ours = new Ours(comparison)
   const contenders: Contender[] = [{ name: 'ours', times: [], train: () => ours.train(steps) }]
