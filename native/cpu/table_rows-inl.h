@@ -18,7 +18,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 
-constexpr int64_t kRowsAhead = 16;  // between a prefetch and its use
+constexpr int64_t kRowsAhead = 32;  // between a prefetch and its use
 
 // Pieces of rows that make up elements [begin, begin + count) of the rows at `slots`: piece(row of the table, column,
 // length, elements before it).
