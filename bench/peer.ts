@@ -2,7 +2,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -29,7 +29,8 @@ export function findPython(): string | null {
 
 /**
  * Debian's OpenBLAS takes new processors for old ones unless told, and the build on POSIX threads fights with the
- * OpenMP threads of PyTorch; PyTorch itself stops at AVX2 unless told.
+ * OpenMP threads of PyTorch; PyTorch itself stops at AVX2 unless told. OpenMP threads that spin are fastest, but on
+ * a machine that is busy otherwise they spin for a core that they have not got.
  */
 function tuned(): NodeJS.ProcessEnv {
   const folders = existsSync('/usr/lib')
@@ -40,6 +41,7 @@ function tuned(): NodeJS.ProcessEnv {
   return {
     OPENBLAS_CORETYPE: 'SkylakeX',
     ATEN_CPU_CAPABILITY: 'avx512',
+    ...((loadavg()[0] ?? 0) > availableParallelism() ? { OMP_WAIT_POLICY: 'PASSIVE' } : {}),
     ...process.env,
     ...(path ? { LD_LIBRARY_PATH: path } : {}),
   }
