@@ -9,8 +9,11 @@ import { attentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
 import { gramBench } from './gram.js'
+import { largeTableBench } from './largeTable.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
+import { mmoeBench } from './mmoe.js'
+import { sasrecBench } from './sasrec.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
@@ -19,8 +22,11 @@ const benches = {
   crossEntropy: crossEntropyBench,
   data: dataBench,
   gram: gramBench,
+  largeTable: largeTableBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
+  mmoe: mmoeBench,
+  sasrec: sasrecBench,
   trainingStep: trainingStepBench,
 }
 

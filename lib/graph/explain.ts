@@ -129,9 +129,8 @@ function describeOp(node: Node): string {
     const name = nameOfOpcode.get(code[at] as number) ?? ''
     if (name !== 'constant') names.push(name)
   }
-  return names.length > NAMED_INSTRUCTIONS
-    ? `elementwise{${names.length} instructions}`
-    : `elementwise{${names.join(' ')}}`
+  const text = names.length > NAMED_INSTRUCTIONS ? `${names.length} instructions` : names.join(' ')
+  return `${node.op?.name}{${text}}`
 }
 
 /** Kernel steps in order, with the storage that each result takes. */

@@ -47,6 +47,15 @@ export const kernelTable = {
   // Elementwise chains. `code`: instructions of six ints; `operands`: two ints per operand; see elementwiseTable.
   elementwise: kernel([0, 16], [1, 8], { code: 'ints', operands: 'ints', results: 'ints' }, { inPlace: true }),
 
+  // The same on rows of tables, in place: the operands that `tables` lists, one per result, are read at the slots that
+  // the last operand names, and these rows are replaced.
+  elementwiseRows: kernel(
+    [2, 17],
+    [1, 8],
+    { code: 'ints', operands: 'ints', results: 'ints', tables: 'ints' },
+    { inPlace: 0 },
+  ),
+
   // Movement
   copy: kernel(1, 1, {}, { inPlace: true }),
   broadcast: kernel(1, 1, { axis: 'int', count: 'int' }),

@@ -4,6 +4,7 @@ import { fuseElementwise } from './fuseElementwise.js'
 import { fuseEpilogues } from './fuseEpilogues.js'
 import type { Graph } from './graph.js'
 import { type Plan, plan } from './plan.js'
+import { fuseRowUpdates } from './rowUpdate.js'
 import { schedule } from './schedule.js'
 import { simplify } from './simplify.js'
 import { checkGraph, checkPlan, checkSchedule } from './spec.js'
@@ -18,6 +19,7 @@ export const graphPasses: readonly { readonly name: string; readonly run: (graph
   { name: 'simplify again', run: simplify },
   { name: 'fuse epilogues', run: fuseEpilogues },
   { name: 'fuse elementwise', run: fuseElementwise },
+  { name: 'fuse row updates', run: fuseRowUpdates },
 ]
 
 export interface LowerOptions {

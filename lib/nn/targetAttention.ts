@@ -1,7 +1,17 @@
 import type { Dim } from '../core/dim.js'
 import { type Initializer, parameter, uniform } from '../graph/module.js'
 import type { Tensor } from '../graph/node.js'
-import { attention, concat, full, linear, reshape, split, targetAttention } from '../ops/index.js'
+import {
+  attention,
+  batchMatmul,
+  concat,
+  full,
+  linear,
+  reshape,
+  split,
+  targetAttention,
+  transpose,
+} from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
 import { requireHeads } from './selfAttention.js'
 
@@ -27,11 +37,21 @@ class Projection<In extends number, Out extends number> {
   forward(x: Loose): Loose {
     return linear(x, this.weight as Loose) as Loose
   }
+
+  /** The weights of each head: [heads, out / heads, in]. */
+  perHead(heads: number): Loose {
+    const [outputs, inputs] = this.weight.shape
+    return reshape(this.weight as Loose, [heads, outputs / heads, inputs]) as Loose
+  }
 }
 
 /**
  * What a user's history says about one target: attention of the target over the items of the history, with projections
  * that have no bias. An empty history gives 0.
+ *
+ * With one target per user no item is projected: for a head with weights W_q, W_k, W_v and items s_i
+ *
+ *     (W_q t) . (W_k s_i) = (W_k^T W_q t) . s_i        sum_i a_i (W_v s_i) = W_v (sum_i a_i s_i)
  *
  * Throws KAIROS_ARGUMENT when `heads` does not divide `channels`.
  * Source: Zhou et al., "Deep interest network for click-through rate prediction", 2018, equation 3, with the scaled dot
@@ -43,6 +63,7 @@ export class TargetAttention<Target extends number, History extends number = Tar
   readonly value: Projection<History, Out>
   private readonly heads: number
   private readonly width: number
+  private readonly scale: number
 
   constructor({ target, history, channels, heads = 1 }: TargetAttentionOptions<Target, History, Out>) {
     const [items, out] = [(history ?? target) as History, (channels ?? target) as Out]
@@ -52,6 +73,7 @@ export class TargetAttention<Target extends number, History extends number = Tar
     this.value = new Projection(items, out)
     this.heads = heads
     this.width = out / heads
+    this.scale = 1 / Math.sqrt(this.width)
   }
 
   /**
@@ -68,15 +90,8 @@ export class TargetAttention<Target extends number, History extends number = Tar
     const [batch] = target.shape
     const end = reshape(lengths as Loose, [batch, 1]) as Loose
     const range = concat([full([batch, 1], 0, 'int32') as Loose, end], 1 as never) as Loose
-    const mixed = attention(
-      this.queryOf(target as Loose),
-      this.rowsOf(this.key, history),
-      this.rowsOf(this.value, history),
-      {
-        range,
-      },
-    )
-    return reshape(mixed, [batch, this.heads * this.width]) as Loose
+    const rows = split(history as Loose, -1, [1, history.shape[2]]) as Loose
+    return this.said(attention(this.asked(target as Loose), rows, rows, { scale: this.scale, range }) as Loose)
   }
 
   /**
@@ -90,16 +105,33 @@ export class TargetAttention<Target extends number, History extends number = Tar
     items: Tensor<readonly [Dim, History], 'float32'>,
     offsets: Tensor<readonly [Dim], 'int32'>,
   ): Tensor<readonly [B, Out], 'float32'> {
-    const query = this.queryOf(target as Loose)
-    const mixed = targetAttention(query, this.rowsOf(this.key, items), this.rowsOf(this.value, items), offsets)
-    return reshape(mixed, [target.shape[0], this.heads * this.width]) as Loose
+    const rows = split(items as Loose, -1, [1, items.shape[1]]) as Loose
+    return this.said(targetAttention(this.asked(target as Loose), rows, rows, offsets, { scale: this.scale }) as Loose)
   }
 
-  private queryOf(target: Loose): Loose {
-    return reshape(this.query.forward(target), [target.shape[0], 1, this.heads, this.width]) as Loose
+  /** What each head looks for, in the channels of the history: [batch, heads, 1, history]. */
+  private asked(target: Loose): Loose {
+    const { heads, width } = this
+    const [batch] = target.shape
+    const query = split(this.query.forward(target), -1, [heads, width]) as Loose
+    const asked = eachHead(query, (one) => batchMatmul(one, this.key.perHead(heads)) as Loose)
+    return reshape(asked, [batch, heads, 1, asked.shape[2]]) as Loose
   }
 
-  private rowsOf(projection: { forward(x: Loose): Loose }, x: Tensor): Loose {
-    return split(projection.forward(x as Loose), -1, [this.heads, this.width]) as Loose
+  /** mixed[batch, heads, 1, history] -> [batch, channels]. */
+  private said(mixed: Loose): Loose {
+    const [batch, heads, , items] = mixed.shape
+    const rows = reshape(mixed, [batch, heads, items]) as Loose
+    const weight = this.value.perHead(this.heads)
+    const values = eachHead(rows, (one) => batchMatmul(one, weight, { transposeB: true }) as Loose)
+    return reshape(values, [batch, this.heads * this.width]) as Loose
   }
+}
+
+/** x[batch, heads, ...] through a function of [heads, batch, ...]. */
+function eachHead(x: Loose, apply: (x: Loose) => Loose): Loose {
+  const [batch, heads, width] = x.shape
+  if (heads !== 1) return transpose(apply(transpose(x, [1, 0, 2]) as Loose), [1, 0, 2]) as Loose
+  const y = apply(reshape(x, [1, batch, width]) as Loose)
+  return reshape(y, [batch, 1, y.shape[2]]) as Loose
 }

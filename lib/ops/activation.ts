@@ -15,7 +15,7 @@ const normalDistribution = (x: number): number => 0.5 * (1 + erf64(x / Math.SQRT
 /** max(x, 0); the gradient at 0 is 0. */
 export const relu: Unary = unary('relu', {
   compute: (x) => Math.max(x, 0),
-  gradient: (dy, { a }) => [select(greater(a, 0), dy, 0)],
+  gradient: (dy, { y }) => [select(greater(y, 0), dy, 0)],
 })
 
 /** x times the normal distribution function of x. Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016. */

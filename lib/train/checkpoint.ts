@@ -134,7 +134,7 @@ export class Checkpoint {
       const file = await TensorFile.open(join(this.path, `${slot}.safetensors`))
       try {
         for (const entry of store.entries) {
-          await writeRanges(store, entry, (begin, end) => file.readRange(entry.name, begin, end), executor)
+          await writeRanges(store, entry, (begin, end) => file.readRange(entry.name, begin, end), { executor })
         }
       } finally {
         await file.close()

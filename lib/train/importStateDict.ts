@@ -1,7 +1,7 @@
 /** Parameters that were trained elsewhere: a PyTorch state dict, saved as safetensors, read by name. */
 import { KairosError } from '../core/errors.js'
-import { namedVariables } from '../graph/module.js'
 import { parametersFor, stateFor } from '../graph/stores.js'
+import { stackedNames } from '../nn/index.js'
 import type { Entry, NativeArray, ParameterSet, State, Store } from '../runtime/index.js'
 import { dtypeWhenRead, TensorFile } from './safetensors.js'
 import type { FileTensor } from './safetensorsHeader.js'
@@ -29,9 +29,17 @@ export interface ImportReport {
   readonly mismatched: readonly { readonly name: string; readonly expected: string; readonly got: string }[]
 }
 
-interface Match {
+/** What a tensor of the file fills: an entry of a store, or of a stacked one the layer that begins at an element. */
+interface Place {
+  readonly name: string
   readonly entry: Entry
   readonly store: Store
+  readonly shape: readonly number[]
+  readonly begin: number
+}
+
+interface Match {
+  readonly place: Place
   readonly tensor: FileTensor
   readonly transposed: boolean
 }
@@ -39,6 +47,9 @@ interface Match {
 /**
  * Copies the tensors of a safetensors file into a model's parameters and state, by name. 64- and 16-bit floats become
  * float32, 64-bit integers int32.
+ *
+ * A stacked parameter may stand in the file as a whole, `experts.0.weight`, or layer by layer, as models of one module
+ * per expert have it: `experts.0.0.weight`, `experts.1.0.weight` (`stackedNames` lists these names).
  *
  * Throws KAIROS_DATA for a malformed file; KAIROS_SHAPE with the whole list when `strict` and something does not fit.
  */
@@ -82,9 +93,10 @@ export function formatImport({ loaded, missing, unexpected, mismatched }: Import
 
 function match(model: object, file: TensorFile, options: ImportOptions) {
   const { parameters = parametersFor(model), state = stateFor(model), rename, transpose = [] } = options
-  namedVariables(model)
-  const wanted = new Map<string, { entry: Entry; store: Store }>()
-  for (const store of [parameters, state]) for (const entry of store.entries) wanted.set(entry.name, { entry, store })
+  const wholes = [parameters, state].flatMap((store) => store.entries.map((entry) => wholeOf(entry, store)))
+  const stacked = stackedNames(model)
+  const layers = new Map(wholes.map((whole) => [whole.name, layersOf(whole, stacked.get(whole.name) ?? [])]))
+  const places = new Map([...[...layers.values()].flat(), ...wholes].map((place) => [place.name, place]))
   const renamed = (name: string) => {
     if (typeof rename === 'function') return rename(name)
     return rename && Object.hasOwn(rename, name) ? (rename[name] as string | null) : name
@@ -98,12 +110,15 @@ function match(model: object, file: TensorFile, options: ImportOptions) {
   for (const tensor of file.tensors.values()) {
     const name = renamed(tensor.name)
     if (name === null) continue
-    const target = wanted.get(name)
-    if (!target) {
+    const place = places.get(name)
+    if (!place) {
       unexpected.push(name === tensor.name ? name : `${tensor.name} (as ${name})`)
       continue
     }
-    const earlier = taken.get(name)
+    const { entry } = place
+    // Either the whole or its layers.
+    const others = place.shape === entry.shape ? (layers.get(name) as readonly Place[]) : [entry]
+    const earlier = [place, ...others].map((other) => taken.get(other.name)).find((given) => given !== undefined)
     if (earlier !== undefined) {
       throw new KairosError('KAIROS_DUPLICATE', {
         op: 'importStateDict',
@@ -113,33 +128,68 @@ function match(model: object, file: TensorFile, options: ImportOptions) {
       })
     }
     taken.set(name, tensor.name)
-    const transposed = isTransposed(name) && tensor.shape.length === 2
+    const transposed = (isTransposed(name) || isTransposed(entry.name)) && tensor.shape.length === 2
     const shape = transposed ? tensor.shape.toReversed() : tensor.shape
-    const expected = describe(target.entry.dtype, target.entry.shape)
+    const expected = describe(entry.dtype, place.shape)
     const got = describe(dtypeWhenRead[tensor.dtype], shape)
-    if (expected === got) matches.push({ ...target, tensor, transposed })
+    if (expected === got) matches.push({ place, tensor, transposed })
     else mismatched.push({ name, expected, got: transposed ? `${got} when transposed` : got })
   }
-  const missing = [...wanted.keys()].filter((name) => !taken.has(name))
-  const report: ImportReport = { loaded: matches.map(({ entry }) => entry.name), missing, unexpected, mismatched }
+  const missing = wholes.flatMap(({ name }) => {
+    const all = layers.get(name) as readonly Place[]
+    const lacking = all.filter((layer) => !taken.has(layer.name))
+    if (taken.has(name)) return []
+    return lacking.length < all.length ? lacking.map((layer) => layer.name) : [name]
+  })
+  const report: ImportReport = {
+    loaded: [...new Set(matches.map(({ place }) => place.entry.name))],
+    missing,
+    unexpected,
+    mismatched,
+  }
   return { matches, report }
 }
 
+const wholeOf = (entry: Entry, store: Store): Place => ({
+  name: entry.name,
+  entry,
+  store,
+  shape: entry.shape,
+  begin: 0,
+})
+
+const layersOf = ({ entry, store }: Place, names: readonly string[]): readonly Place[] => {
+  const shape = entry.shape.slice(1)
+  return names.map((name, index) => ({ name, entry, store, shape, begin: index * sizeOf(shape) }))
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1)
+
 const describe = (dtype: string, shape: readonly number[]): string => `${dtype} [${shape.join(', ')}]`
 
-async function load(file: TensorFile, { entry, store, tensor, transposed }: Match): Promise<void> {
+async function load(file: TensorFile, { place, tensor, transposed }: Match): Promise<void> {
   if (!transposed) {
-    await writeRanges(store, entry, (begin, end) => file.readRange(tensor.name, begin, end))
+    await writeRanges(
+      place.store,
+      { ...place.entry, shape: place.shape },
+      (begin, end) => file.readRange(tensor.name, begin, end),
+      { at: place.begin },
+    )
     return
   }
   const values = await file.read(tensor.name)
-  const [rows = 0, columns = 0] = entry.shape
-  await writeRanges(store, entry, async (begin, end) => {
-    const piece: NativeArray = values.slice(0, end - begin)
-    for (let i = begin; i < end; i++) {
-      const [row, column] = [Math.floor(i / columns), i % columns]
-      piece[i - begin] = values[column * rows + row] as number
-    }
-    return piece
-  })
+  const [rows = 0, columns = 0] = place.shape
+  await writeRanges(
+    place.store,
+    { ...place.entry, shape: place.shape },
+    async (begin, end) => {
+      const piece: NativeArray = values.slice(0, end - begin)
+      for (let i = begin; i < end; i++) {
+        const [row, column] = [Math.floor(i / columns), i % columns]
+        piece[i - begin] = values[column * rows + row] as number
+      }
+      return piece
+    },
+    { at: place.begin },
+  )
 }

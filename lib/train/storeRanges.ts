@@ -13,16 +13,16 @@ export const rangesOf = (store: Store, executor?: Executor): TensorSource[] =>
     read: (begin, end) => store.readRange(name, begin, end, executor),
   }))
 
-/** Fills an entry of a store from pieces. */
+/** Fills an entry of a store from pieces, or with `at` a part of it that begins there. */
 export async function writeRanges(
   store: Store,
   entry: Entry,
   read: (begin: number, end: number) => Promise<NativeArray>,
-  executor?: Executor,
+  { executor, at = 0 }: { readonly executor?: Executor | undefined; readonly at?: number } = {},
 ): Promise<void> {
   const size = sizeOf(entry)
   const length = pieceLength(entry.dtype)
   for (let begin = 0; begin < size; begin += length) {
-    await store.writeRange(entry.name, begin, await read(begin, Math.min(size, begin + length)), executor)
+    await store.writeRange(entry.name, at + begin, await read(begin, Math.min(size, begin + length)), executor)
   }
 }

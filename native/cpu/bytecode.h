@@ -1,9 +1,12 @@
 // The bytecode of the elementwise kernel: how instructions are read, and the proof that a program is sound.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "cpu/check.h"
 #include "runtime/kernel.h"
 #include "runtime/kernel_table.inc"
 
@@ -118,6 +121,31 @@ inline Status CheckElementwise(const CheckContext& context) {
                     "register " + std::to_string(results[i]));
   }
   return Ok();
+}
+
+// elementwiseRows: tables stand for their rows at the slots that the last operand holds.
+inline Status CheckElementwiseRows(const CheckContext& context) {
+  const std::span<const int64_t> tables = context.attributes.Ints("tables");
+  const TensorSpec& slots = context.inputs.back();
+  const size_t count = context.inputs.size() - 1;
+  KAIROS_RETURN_IF_ERROR(ExpectDType(context, "slots", slots, DType::kInt32));
+  if (slots.shape.rank != 1) return Refuse(context, "slots", "of rank 1", slots.shape.ToString());
+  if (tables.size() != context.outputs.size())
+    return Refuse(context, "tables", "one operand per result", std::to_string(tables.size()));
+  std::vector<TensorSpec> inputs(context.inputs.begin(), context.inputs.end() - 1), outputs;
+  for (size_t i = 0; i < tables.size(); ++i) {
+    const int64_t at = tables[i];
+    if (at < 0 || at >= static_cast<int64_t>(count) ||
+        std::find(tables.begin(), tables.begin() + i, at) != tables.begin() + i)
+      return Refuse(context, "tables", "operands, each once", std::to_string(at));
+    const TensorSpec& table = context.inputs[at];
+    KAIROS_RETURN_IF_ERROR(ExpectRank(context, "table", table, 1));
+    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "output", context.outputs[i], DType::kFloat32, table.shape));
+    KAIROS_RETURN_IF_ERROR(ExpectDType(context, "table", table, DType::kFloat32));
+    inputs[at].shape.dims[0] = slots.shape[0];
+    outputs.push_back(inputs[at]);
+  }
+  return CheckElementwise({context.op, inputs, outputs, context.attributes});
 }
 
 }  // namespace kairos

@@ -7,6 +7,9 @@
 //   scalars    constants and rank-0 operands fill a slot once per run
 //   results    are written where they belong, unless an operand in the same memory is still to be read
 //
+// elementwiseRows is the same over rows of tables: a tile's rows are copied into slots before its loops, and its
+// results back into the tables after them.
+//
 // Loops work on whole vectors only: what is left at the end of a tensor is copied into a padded slot, so an
 // element has the same bits wherever it lies.
 
@@ -22,6 +25,7 @@
 #include "cpu/bytecode.h"
 #include "cpu/families.h"
 #include "cpu/math-inl.h"
+#include "cpu/table_rows-inl.h"
 #include "cpu/variants.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -287,11 +291,17 @@ class ElementwiseKernel final : public Kernel {
   // What one run knows: sizes, and which results may be written as soon as they are computed.
   struct Binding {
     std::span<const TensorView> inputs, outputs;
+    Shape shape;
+    const int32_t* slots;  // of rows, or null
+    int64_t row;           // elements
     Repetition repetitions[kMaxElementwiseInputs];
     bool direct[kMaxElementwiseOutputs];
   };
 
   void Compile(const PrepareContext& context);
+  bool IsTable(size_t input) const {
+    return std::find(tables_.begin(), tables_.end(), static_cast<int64_t>(input)) != tables_.end();
+  }
   int Constant(uint32_t bits);
   int Compute(Loop loop, int a, int b, int c);
   void AssignSlots();
@@ -303,6 +313,7 @@ class ElementwiseKernel final : public Kernel {
   std::vector<Step> steps_;
   std::vector<int> results_;  // values
   std::vector<int64_t> operands_;
+  std::vector<int64_t> tables_;  // operands that are tables, one per result, or none
   int64_t slots_ = 0;
   int64_t tile_ = 0;   // elements
   int64_t grain_ = 1;  // tiles
@@ -327,14 +338,16 @@ ElementwiseKernel::ElementwiseKernel(PrepareContext& context) {
 void ElementwiseKernel::Compile(const PrepareContext& context) {
   const auto operands = context.attributes.Ints("operands");
   operands_.assign(operands.begin(), operands.end());
+  const auto tables = context.attributes.Ints("tables");
+  tables_.assign(tables.begin(), tables.end());
   int registers[kMaxElementwiseRegisters] = {};
-  for (size_t i = 0; i < context.inputs.size(); ++i) {
+  for (size_t i = 0; i < operands_.size() / 2; ++i) {
     const TensorSpec& input = context.inputs[i];
     const bool repeats = operands_[2 * i + 1] > 0;
     Value value{.kind = Value::kInPlace, .input = static_cast<int>(i)};
     if (repeats && input.shape.rank == 0)
       value.kind = Value::kFilled;
-    else if (repeats || input.dtype == DType::kBool)
+    else if (repeats || input.dtype == DType::kBool || IsTable(i))
       value.kind = Value::kExpanded;
     registers[i] = static_cast<int>(values_.size());
     values_.push_back(value);
@@ -410,17 +423,29 @@ bool Overlap(const TensorView& a, const TensorView& b) {
 }
 
 ElementwiseKernel::Binding ElementwiseKernel::Bind(const RunContext& context) const {
-  Binding binding{context.inputs, context.outputs, {}, {}};
-  const Shape& shape = context.outputs[0].shape;
-  for (size_t i = 0; i < context.inputs.size(); ++i) {
+  Binding binding{context.inputs.first(operands_.size() / 2),
+                  context.outputs,
+                  context.outputs[0].shape,
+                  nullptr,
+                  1,
+                  {},
+                  {}};
+  Shape& shape = binding.shape;
+  if (!tables_.empty()) {
+    binding.slots = context.inputs.back().As<const int32_t>();
+    shape.dims[0] = context.inputs.back().shape[0];
+    binding.row = shape.Product(1, shape.rank);
+  }
+  for (size_t i = 0; i < binding.inputs.size(); ++i) {
     const int axis = static_cast<int>(operands_[2 * i]), end = axis + static_cast<int>(operands_[2 * i + 1]);
     binding.repetitions[i] = {shape.Product(axis, end), shape.Product(end, shape.rank)};
   }
   for (size_t i = 0; i < results_.size(); ++i) {
     const Value& result = values_[results_[i]];
-    bool direct = result.kind == Value::kComputed && context.outputs[i].dtype != DType::kBool;
+    bool direct =
+        result.kind == Value::kComputed && context.outputs[i].dtype != DType::kBool && tables_.empty();
     for (size_t k = 0; k < i; ++k) direct = direct && !(results_[k] == results_[i] && binding.direct[k]);
-    for (size_t k = 0; k < context.inputs.size(); ++k)
+    for (size_t k = 0; k < binding.inputs.size(); ++k)
       direct = direct &&
                !(values_[k].last_read > result.defined && Overlap(context.inputs[k], context.outputs[i]));
     binding.direct[i] = direct;
@@ -462,7 +487,9 @@ void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint3
       at[i] = scratch + value.slot * tile_;
       const Repetition repetition = binding.repetitions[i];
       const bool repeats = operands_[2 * i + 1] > 0;
-      if (input.dtype == DType::kBool) {
+      if (IsTable(i)) {
+        GatherRows(input, binding.slots, binding.shape[0], binding.row, begin, count, at[i]);
+      } else if (input.dtype == DType::kBool) {
         if (repeats)
           Repeat(input.As<const uint8_t>(), repetition, begin, count, at[i]);
         else
@@ -488,7 +515,9 @@ void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint3
 
   for (size_t i = 0; i < results_.size(); ++i) {
     const TensorView& output = binding.outputs[i];
-    if (output.dtype == DType::kBool)
+    if (!tables_.empty())
+      ScatterRows(at[results_[i]], binding.slots, binding.row, begin, count, output);
+    else if (output.dtype == DType::kBool)
       Narrow(at[results_[i]], count, output.As<uint8_t>() + begin);
     else if (!whole || !binding.direct[i])
       std::copy_n(at[results_[i]], count, output.As<uint32_t>() + begin);
@@ -496,9 +525,14 @@ void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint3
 }
 
 void ElementwiseKernel::Run(const RunContext& context) noexcept {
-  const int64_t count = context.outputs[0].shape.Count();
-  if (count == 0) return;
   const Binding binding = Bind(context);
+  const int64_t count = binding.shape.Count();
+  for (size_t i = 0; i < tables_.size(); ++i) {
+    const TensorView &table = context.inputs[tables_[i]], &output = context.outputs[i];
+    if (output.data != table.data && table.shape.Count() > 0)
+      std::memcpy(output.data, table.data, table.shape.Count() * sizeof(float));
+  }
+  if (count == 0) return;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   context.team.ParallelFor((count + tile_ - 1) / tile_, grain_, [&](int64_t first, int64_t last, int thread) {
     uint32_t* scratch = reinterpret_cast<uint32_t*>(context.scratch) + stride_ * thread;
@@ -519,7 +553,8 @@ std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
 }  // namespace
 
 std::span<const KernelEntry> ElementwiseEntries() {
-  static constexpr KernelEntry kEntries[] = {{"elementwise", CheckElementwise, Prepare}};
+  static constexpr KernelEntry kEntries[] = {{"elementwise", CheckElementwise, Prepare},
+                                             {"elementwiseRows", CheckElementwiseRows, Prepare}};
   return kEntries;
 }
 

@@ -240,8 +240,8 @@ template <class Finish>
 void Multiply(const Operand& a, const Operand& b, const float* bias, int64_t depth, float* c, int64_t c_step,
               const Rectangle& r, float* pack, Finish finish, bool adds = false) {
   const bool packs_b = PacksB(b, r.row_end - r.row_begin, r.column_end - r.column_begin);
-  // Elements of a column of a that lie on pages of their own are gathered once, not once a tile.
-  const bool packs_a = a.column_step > 512;
+  // Columns of a that lie apart would meet in a few sets of L1: they are gathered once, not once a tile.
+  const bool packs_a = a.column_step > 128;
   // With one block of rows a panel serves once, while it is in L1.
   const bool once = packs_b && !packs_a && r.row_end - r.row_begin <= kRowBlock;
   const int64_t column_block = once ? kTileColumns : kColumnBlock;

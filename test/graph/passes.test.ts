@@ -13,6 +13,7 @@ import {
   add,
   addBias,
   broadcast,
+  embedding,
   gelu,
   matmul,
   mean,
@@ -348,5 +349,21 @@ describe('constants', () => {
     })
     expect(graph.nodes.filter(({ leaf }) => leaf?.kind === 'constant')).toHaveLength(1)
     expect(valueKey(tensorOf(graph.outputs[0]?.value as never).value)).toBeTypeOf('string')
+  })
+})
+
+describe('row updates', () => {
+  it('make one step of gathers, a chain and stores, where nothing else reads the rows', () => {
+    const table = parameter([50, 4], normal(1), { sparse: true })
+    namedVariables({ table })
+    const rows = embedding(table, input('ids', ['batch'], 'int32'))
+    const loss = sum(square(rows))
+    const { kernelSteps } = lower({ outputs: { loss }, updates: [updateOf(loss, [table])] })
+    const names = kernelSteps.map(({ op }) => op?.name)
+    expect(names.filter((name) => name === 'elementwiseRows')).toHaveLength(1)
+    // One lookup of the model's own is left.
+    expect(names.filter((name) => name === 'gather' || name === 'updateRows')).toEqual(['gather'])
+    const update = kernelSteps.find(({ op }) => op?.name === 'elementwiseRows') as Node
+    expect(update.outputs.map(({ shape }) => shape)).toEqual(Array(3).fill([50, 4]))
   })
 })

@@ -5,6 +5,7 @@ import { vjp } from '../../lib/graph/autodiff.js'
 import { applyOp, type OpCase, type OpDefinition, type ReferenceArray, registry } from '../../lib/graph/defineOp.js'
 import { input } from '../../lib/graph/leaf.js'
 import type { Attributes, Tensor } from '../../lib/graph/node.js'
+import '../../lib/graph/passes.js'
 import '../../lib/ops/index.js'
 
 export const SYMBOL = 'n'

@@ -108,6 +108,19 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
       attributes: { symbol: 'unique', mode: 'mean' },
     },
   ],
+  elementwiseRows: () => [
+    {
+      inputs: [float(9000, 33), float(5000, 33), typed('int32', [5000], (i) => 1 + Math.floor(i * 1.7))],
+      attributes: {
+        code: [12, 0, 2, 0, 1, 0, 11, 0, 2, 2, 1, 0],
+        operands: [0, 0, 0, 0],
+        results: [2],
+        tables: [0],
+        shape: [5000, 33],
+        resultTypes: [0],
+      },
+    },
+  ],
   updateRows: () => [{ inputs: [float(9000, 33), ids(9000, 5000), float(5000, 33)], attributes: {} }],
   tableSlots: () => [{ inputs: [ids(7, 30000), ids(100, 30000), ids(9, 30000)], attributes: { rows: [7, 100, 9] } }],
   dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],

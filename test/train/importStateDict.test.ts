@@ -3,7 +3,16 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createParameters, createState, LayerNorm, Linear, parametersFor, state, zeros } from '../../lib/index.js'
+import {
+  createParameters,
+  createState,
+  LayerNorm,
+  Linear,
+  parametersFor,
+  StackedMlp,
+  state,
+  zeros,
+} from '../../lib/index.js'
 import { formatImport, importStateDict } from '../../lib/train/importStateDict.js'
 import { type TensorSource, writeTensors } from '../../lib/train/safetensors.js'
 
@@ -111,6 +120,65 @@ describe('importStateDict', () => {
     const path = await fileOf({ ...complete, other: [[2], numbers(2)] })
     await expect(importStateDict(model, path, { rename: { other: 'norm.bias' } })).rejects.toThrow(
       /should be a name of its own but got 'norm\.bias', which/,
+    )
+  })
+})
+
+describe('importStateDict of stacked layers', () => {
+  class Experts {
+    readonly experts = new StackedMlp(2, [3, 2])
+  }
+  const own = new Experts()
+  const layers = {
+    'net.0.0.weight': [[2, 3], numbers(6)],
+    'net.1.0.weight': [[2, 3], numbers(6, 7)],
+    'net.0.0.bias': [[2], numbers(2, 20)],
+    'net.1.0.bias': [[2], numbers(2, 22)],
+  } as const
+  const rename = (name: string) => name.replace('net.', 'experts.')
+
+  it('fills them layer by layer, in order', async () => {
+    const parameters = createParameters(own)
+    const { 'net.0.0.weight': first, ...later } = layers
+    const report = await importStateDict(own, await fileOf({ ...later, 'net.0.0.weight': first }), {
+      parameters,
+      rename,
+    })
+    expect(report).toEqual({
+      loaded: expect.arrayContaining(['experts.0.weight', 'experts.0.bias']),
+      missing: [],
+      unexpected: [],
+      mismatched: [],
+    })
+    expect(report.loaded).toHaveLength(2)
+    expect(await parameters.read()).toEqual({ 'experts.0.weight': numbers(12), 'experts.0.bias': numbers(4, 20) })
+  })
+
+  it('turns layers that stand the other way round, and takes whole stacks too', async () => {
+    const parameters = createParameters(own)
+    const path = await fileOf({
+      'experts.0.0.weight': [[3, 2], Float32Array.of(1, 4, 2, 5, 3, 6)],
+      'experts.1.0.weight': [[3, 2], Float32Array.of(7, 10, 8, 11, 9, 12)],
+      'experts.0.bias': [[2, 2], numbers(4)],
+    })
+    await importStateDict(own, path, { parameters, transpose: ['experts.0.weight'] })
+    expect(await parameters.read()).toEqual({ 'experts.0.weight': numbers(12), 'experts.0.bias': numbers(4) })
+  })
+
+  it('names the layers that are missing or do not fit', async () => {
+    const parameters = createParameters(own)
+    const { 'net.1.0.weight': _, 'net.0.0.bias': __, 'net.1.0.bias': ___, ...rest } = layers
+    const report = await importStateDict(own, await fileOf(rest), { parameters, rename, strict: false })
+    expect(report.missing).toEqual(['experts.1.0.weight', 'experts.0.bias'])
+    const wide = await fileOf({ ...layers, 'net.1.0.bias': [[3], numbers(3)] })
+    const { mismatched } = await importStateDict(own, wide, { parameters, rename, strict: false })
+    expect(mismatched).toEqual([{ name: 'experts.1.0.bias', expected: 'float32 [2]', got: 'float32 [3]' }])
+  })
+
+  it('refuses a stack that is given as a whole and layer by layer', async () => {
+    const path = await fileOf({ 'experts.0.bias': [[2, 2], numbers(4)], ...layers })
+    await expect(importStateDict(own, path, { rename })).rejects.toThrow(
+      /should be a name of its own but got 'experts\.\d\.0\.bias', which 'experts\.0\.bias' has/,
     )
   })
 })
