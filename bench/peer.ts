@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import type { Compiled } from '../lib/graph/compile.js'
 import { profileByKernel } from '../lib/graph/explain.js'
 import type { ParameterSet } from '../lib/index.js'
+import { describe } from '../lib/runtime/index.js'
 import { type ImportOptions, importStateDict } from '../lib/train/importStateDict.js'
 import { TensorFile } from '../lib/train/safetensors.js'
 import { type BenchResult, median, quantile } from './support.js'
@@ -39,8 +40,9 @@ function tuned(): NodeJS.ProcessEnv {
   const openMp = folders.filter((folder) => existsSync(folder))
   const path = [...openMp, process.env.LD_LIBRARY_PATH].filter(Boolean).join(':')
   return {
-    OPENBLAS_CORETYPE: 'SkylakeX',
-    ATEN_CPU_CAPABILITY: 'avx512',
+    ...(describe().cpu.variants.includes('avx512')
+      ? { OPENBLAS_CORETYPE: 'SkylakeX', ATEN_CPU_CAPABILITY: 'avx512' }
+      : {}),
     ...((loadavg()[0] ?? 0) > availableParallelism() ? { OMP_WAIT_POLICY: 'PASSIVE' } : {}),
     ...process.env,
     ...(path ? { LD_LIBRARY_PATH: path } : {}),

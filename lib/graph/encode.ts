@@ -1,5 +1,5 @@
 /**
- * Pass 9: the program file, version 2. Little-endian, no padding; a string is its byte length and its UTF-8 bytes.
+ * Pass 10: the program file, version 2. Little-endian, no padding; a string is its byte length and its UTF-8 bytes.
  *
  *     "KAIROSPG" version flags length
  *     symbols  dims  storageCount  stores  buffers  steps  commitStart  outputs  checks  computed

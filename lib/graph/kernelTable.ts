@@ -48,7 +48,7 @@ export const kernelTable = {
   elementwise: kernel([0, 16], [1, 8], { code: 'ints', operands: 'ints', results: 'ints' }, { inPlace: true }),
 
   // The same on rows of tables, in place: the operands that `tables` lists, one per result, are read at the slots that
-  // the last operand names, and these rows are replaced.
+  // the last operand names, each once, and these rows are replaced.
   elementwiseRows: kernel(
     [2, 17],
     [1, 8],

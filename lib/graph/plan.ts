@@ -1,5 +1,5 @@
 /**
- * Pass 8: which values share memory.
+ * Pass 9: which values share memory.
  *
  * A storage is a piece of memory; its place in the arena is found natively, when sizes are known. Here is decided
  * only what sizes do not change: views share their operand's storage, and a step may write over an operand of the

@@ -1,5 +1,5 @@
 /**
- * Pass 7: the order of steps, and how variables are written.
+ * Pass 8: the order of steps, and how variables are written.
  *
  *     compute steps ... | checks | commit steps ...
  *

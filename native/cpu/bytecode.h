@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -142,6 +143,9 @@ inline Status CheckElementwiseRows(const CheckContext& context) {
     KAIROS_RETURN_IF_ERROR(ExpectRank(context, "table", table, 1));
     KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "output", context.outputs[i], DType::kFloat32, table.shape));
     KAIROS_RETURN_IF_ERROR(ExpectDType(context, "table", table, DType::kFloat32));
+    const int64_t row = table.shape.Product(1, table.shape.rank);
+    if (row > 0 && slots.shape[0] > std::numeric_limits<int64_t>::max() / 4 / row)
+      return Refuse(context, "slots", "so few that their rows can be counted", slots.shape.ToString());
     inputs[at].shape.dims[0] = slots.shape[0];
     outputs.push_back(inputs[at]);
   }

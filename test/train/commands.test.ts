@@ -99,6 +99,7 @@ describe('explain', () => {
       'expand',
       'fuse epilogues',
       'fuse elementwise',
+      'fuse row updates',
       'schedule and plan',
     ]) {
       expect(text).toMatch(new RegExp(`== ${pass}: \\d+ ops, .* moved, .*FLOP at batch 32`))
