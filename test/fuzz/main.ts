@@ -10,6 +10,7 @@ import { type Fuzzer, failOnStrayErrors, iterateFor, watch } from './watch.js'
 
 const fuzzers: Record<string, (seed: number) => Promise<Fuzzer>> = {
   programFile: async (seed) => new (await import('./programFile.js')).ProgramFileFuzzer(seed),
+  graphs: async (seed) => new (await import('./graphs.js')).GraphFuzzer(seed),
   border: async (seed) => new (await import('./border.js')).BorderFuzzer(seed),
 }
 
