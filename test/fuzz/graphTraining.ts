@@ -12,7 +12,7 @@ import { parametersOf } from '../../lib/graph/module.js'
 import { type Node, type Tensor, tensorOf, type Value, type Variable } from '../../lib/graph/node.js'
 import { createParameters } from '../../lib/graph/stores.js'
 import { toTyped } from '../../lib/ops/support.js'
-import * as optim from '../../lib/optim/index.js'
+import { adam, rowWiseAdagrad, sgd } from '../../lib/optim/index.js'
 import type { Executor, NativeArray } from '../../lib/runtime/index.js'
 import { type Counts, GraphGenerator, pick } from './graphGenerator.js'
 import type { Setting } from './graphs.js'
@@ -21,6 +21,8 @@ import { type RuleOptions, rules } from './optimizerFormulas.js'
 import { type Expected, judge, noisy } from './oracle.js'
 import { grow, initialValues, lossOf, referenceFeeds, someCounts, textOf, traced } from './randomGraph.js'
 import type { Note } from './watch.js'
+
+const optimizers = { sgd, adam, rowWiseAdagrad }
 
 const MOVES = 3
 const SAMPLES = 5
@@ -110,7 +112,7 @@ export class TrainingFuzzer {
           ...(clipNorm === undefined ? {} : { clipNorm }),
           groups: groups.map(({ rule, options, parameters }) => ({
             parameters,
-            optimizer: optim[rule](options as never),
+            optimizer: optimizers[rule](options),
           })),
         },
       ],

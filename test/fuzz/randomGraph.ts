@@ -1,6 +1,6 @@
 /** Whole random graphs: values, a loss, and what surrounds them. */
 import type { Random } from '../../lib/core/random.js'
-import { gradients } from '../../lib/graph/autodiff.js'
+import { gradients, variableOf } from '../../lib/graph/autodiff.js'
 import type { ReferenceArray } from '../../lib/graph/defineOp.js'
 import { formatGraph } from '../../lib/graph/explain.js'
 import { reachable } from '../../lib/graph/graph.js'
@@ -16,10 +16,14 @@ export type Outputs = Readonly<Record<string, Tensor>>
 
 export interface RandomGraph {
   readonly outputs: Outputs
+  /** Of each float leaf, the output that is the loss's gradient by it. */
+  readonly gradientNames: ReadonlyMap<string | Variable, string | null>
   readonly generator: GraphGenerator
 }
 
 const SIZES = [0, 1, 2, 5, 6, 7, 8, 13, 17, 33, 64]
+/** Enough for steps to be shared among threads. */
+export const LARGE_SIZES = [150, 257, 400]
 
 export function someCounts(random: Random, sizes: readonly number[] = SIZES): Counts {
   const counts = Object.fromEntries(symbols.map((symbol) => [symbol, pick(random, sizes)]))
@@ -27,20 +31,29 @@ export function someCounts(random: Random, sizes: readonly number[] = SIZES): Co
   return counts.batch === 0 ? { ...counts, history: 0 } : counts
 }
 
-/** A graph with the gradients of its loss. */
-export function randomGraph(random: Random): RandomGraph {
+/** A graph of at most so many steps with the gradients of its loss. */
+export function randomGraph(random: Random, steps: number): RandomGraph {
   const generator = new GraphGenerator(random)
-  grow(generator, 2 + random.int(16))
+  grow(generator, 2 + random.int(steps - 1))
   const loss = lossOf(generator)
   const values = Array.from({ length: 1 + random.int(4) }, () => pick(random, generator.pool))
   const inner = Array.from({ length: random.int(3) }, () => pick(random, generator.pool))
   const outputs: Record<string, Tensor> = { loss }
+  const names: (string | null)[] = []
   for (const value of values) outputs[`value${Object.keys(outputs).length}`] = value
   gradients(loss, [...generator.leaves, ...inner]).forEach((gradient, index) => {
+    names.push(gradient ? `gradient${index}` : null)
     if (gradient) outputs[`gradient${index}`] = gradient
   })
   namedVariables(generator.model)
-  return { outputs, generator }
+  const gradientNames = new Map(generator.leaves.map((leaf, index) => [leafOf(leaf), names[index] ?? null]))
+  return { outputs, gradientNames, generator }
+}
+
+/** A feed's name, or a variable. */
+function leafOf(tensor: Tensor): string | Variable {
+  const { leaf } = tensor.value.node
+  return leaf?.kind === 'input' ? leaf.name : (variableOf(tensor) as Variable)
 }
 
 export function grow(generator: GraphGenerator, steps: number): void {
