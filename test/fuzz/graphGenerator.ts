@@ -175,6 +175,12 @@ export class GraphGenerator {
       () => ops.softplus(x) as Loose,
       () => ops.multiply(x, pick(random, [0.5, -1, 2, 0, 1])) as Loose,
       () => ops.add(x, pick(random, [0, 1, -0.25])) as Loose,
+      () =>
+        pick(random, [ops.subtract, ops.multiply, ops.add])(
+          ops.full(x.shape, pick(random, [0, 1, 2])) as Loose,
+          x,
+        ) as Loose,
+      () => ops.subtract(x, 0) as Loose,
       () => ops.divide(x, ops.add(ops.square(other()) as Loose, 1) as Loose) as Loose,
       () => ops.select(ops.less(x, other()) as Loose, x, other()) as Loose,
       () => ops.exp(ops.negate(ops.abs(x) as Loose) as Loose) as Loose,

@@ -17,7 +17,7 @@ const NOISE = 2 ** -23
 const OPERAND_NOISE = 4 * NOISE
 /** Moves of one op's results alone; of each element that it is given as well; of all of these alike, as errors of a mean. */
 const modes = ['results', 'elements', 'operands'] as const
-const SAMPLES = 2 * modes.length
+const SAMPLES = modes.length
 /** Relative to the greatest magnitude of an output; what kernels are allowed by themselves. */
 const TOLERANCE = 2e-5
 /** How much further than the samples a result may lie. */
@@ -56,19 +56,17 @@ export function noisy(
     updates: [],
     assignments: [],
   })
+  const draw = quickNoise(random.uint32())
   const wrapped = new Map<OpDefinition, OpDefinition>()
   const wrap = (op: OpDefinition): OpDefinition => {
     const reference: OpDefinition['reference'] = (inputs, attributes) => {
-      const given = mode === 'results' ? inputs : inputs.map((array) => operand(array, random, mode))
+      const given = mode === 'results' ? inputs : inputs.map((array) => operand(array, draw, mode))
       const results = op.reference(given, attributes)
       // What ops make of infinities differs: whatever depends on one is left unjudged.
-      if (!inputs.every(({ data }) => data.every(Number.isFinite))) return results.map(contradicted)
-      // What is only copied stays equal to what it came from. A mean of one value may be a copy and is rounded.
-      const copies = !(op.flops && inputs.filter(({ dtype }) => dtype === 'float32').length > 1)
-      const kept = new Set(copies ? given.flatMap(({ data }) => [...data]) : [])
+      if (!inputs.every(allFinite)) return results.map(contradicted)
       return results.map((array) => {
-        if (copies && array.data.every((x) => x === 0 || kept.has(x))) return array
-        return rounded(array, random, op.elementwise ? 0 : greatest(array) / 4)
+        if (op.elementwise) return rounded(array, draw, 0, given)
+        return isCopy(op, array, given) ? array : rounded(array, draw, greatest(array) / 4)
       })
     }
     const known = wrapped.get(op) ?? { ...op, reference }
@@ -81,18 +79,57 @@ export function noisy(
   return moved.outputs.map(({ value }) => tensorOf(value))
 }
 
-/** To float32, after a random move by about one rounding of each element and of `scale`. Zeros stay. */
-function rounded(array: ReferenceArray, random: Random, scale: number): ReferenceArray {
+/**
+ * To float32, after a random move by about one rounding of each element and of `scale`. Zeros stay, and so does what
+ * equals its operand: what is only chosen stays equal to what it came from.
+ */
+function rounded(
+  array: ReferenceArray,
+  draw: () => number,
+  scale: number,
+  operands: readonly ReferenceArray[] = [],
+): ReferenceArray {
   if (array.dtype !== 'float32') return array
-  const move = (x: number) => x + NOISE * (Math.abs(x) + scale) * (2 * random.uniform() - 1)
-  return { ...array, data: array.data.map((x) => (x === 0 ? x : Math.fround(move(x)))) }
+  const data = array.data.slice()
+  for (let i = 0; i < data.length; i++) {
+    const x = data[i] as number
+    if (x === 0 || operands.some((operand) => operand.data[i] === x)) continue
+    data[i] = Math.fround(x + NOISE * (Math.abs(x) + scale) * draw())
+  }
+  return { ...array, data }
 }
 
-function operand(array: ReferenceArray, random: Random, mode: 'elements' | 'operands'): ReferenceArray {
+/** Elements that tell copying from computing. */
+const TELLING = 8
+
+/** Whether an op only moved elements. One that averages may give a copy too, of one element, but rounds it. */
+function isCopy(op: OpDefinition, { data }: ReferenceArray, operands: readonly ReferenceArray[]): boolean {
+  if (op.flops && operands.filter(({ dtype }) => dtype === 'float32').length > 1) return false
+  const telling = data.filter((x) => x !== 0).subarray(0, TELLING)
+  return telling.every((x) => operands.some((operand) => operand.data.includes(x)))
+}
+
+function operand(array: ReferenceArray, draw: () => number, mode: 'elements' | 'operands'): ReferenceArray {
   if (array.dtype !== 'float32') return array
-  const draw = () => 1 + OPERAND_NOISE * (2 * random.uniform() - 1)
-  const all = draw()
-  return { ...array, data: array.data.map((x) => Math.fround(x * (mode === 'elements' ? draw() : all))) }
+  const factor = () => 1 + OPERAND_NOISE * draw()
+  const all = factor()
+  return { ...array, data: array.data.map((x) => Math.fround(x * (mode === 'elements' ? factor() : all))) }
+}
+
+/** Numbers from [-1, 1) by xorshift (Marsaglia 2003): most of an iteration would go into better ones. */
+function quickNoise(seed: number): () => number {
+  let x = seed | 1
+  return () => {
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    return x / 2 ** 31
+  }
+}
+
+function allFinite({ data }: ReferenceArray): boolean {
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return false
+  return true
 }
 
 const greatest = ({ data }: ReferenceArray): number =>
