@@ -92,7 +92,7 @@ const commands = {
     await setUp()
     return (await import('./package.mjs')).packageWorks()
   },
-  'test:fuzz': async (args) => {
+  fuzz: async (args) => {
     await setUp()
     return (await import('./test.mjs')).fuzz(args)
   },

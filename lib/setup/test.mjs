@@ -80,8 +80,8 @@ export async function asan(args) {
 }
 
 /**
- * Fuzzes the program-file decoder and the border, each for a while.
- * @param {readonly string[]} args `--seconds N`, 30 unless told; see test/fuzz/main.ts
+ * Fuzzes the program-file decoder, the border and random graphs, each for a while.
+ * @param {readonly string[]} args names of fuzzers, `--seconds N`, 30 unless told, `--seed N`; see test/fuzz/main.ts
  */
 export async function fuzz(args) {
   return (await show([process.execPath, '--import', 'tsx', 'test/fuzz/main.ts', ...args])) === 0

@@ -17,7 +17,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }))
 
 describe('the addon', () => {
-  it.each(['programFile', 'border'])('stands a moment of %s', async (fuzzer) => {
+  it.each(['programFile', 'border', 'graphs'])('stands a moment of %s', async (fuzzer) => {
     const { passed, summary, report } = await watch({ fuzzer, seed: 1, seconds: 2, folder })
     expect(passed, `${summary}\n${report}`).toBe(true)
     expect(summary).toMatch(/[1-9]\d* runs/)

@@ -1,5 +1,5 @@
 /**
- * Fuzzes the native addon: `npx tsx test/fuzz/main.ts [programFile|border ...] [--seconds 30] [--seed N]`.
+ * Fuzzes the native addon and the compiler: `npm run fuzz -- [programFile|border|graphs ...] [--seconds 30] [--seed N]`.
  *
  * `--iteration N` repeats one iteration of a seed. What was found lies in `--folder`, build/fuzz unless told.
  */
@@ -11,6 +11,7 @@ import { type Fuzzer, failOnStrayErrors, iterateFor, watch } from './watch.js'
 const fuzzers: Record<string, (seed: number) => Promise<Fuzzer>> = {
   programFile: async (seed) => new (await import('./programFile.js')).ProgramFileFuzzer(seed),
   border: async (seed) => new (await import('./border.js')).BorderFuzzer(seed),
+  graphs: async (seed) => new (await import('./graphs.js')).GraphFuzzer(seed),
 }
 
 const { values, positionals } = parseArgs({

@@ -35,7 +35,7 @@ export function graphOf(op: OpDefinition, { inputs, attributes, live }: OpCase, 
 }
 
 /** Applies a function to the attributes that hold sizes. */
-function mapSizes(attributes: Attributes, change: (dims: readonly Dim[]) => readonly Dim[]): Attributes {
+export function mapSizes(attributes: Attributes, change: (dims: readonly Dim[]) => readonly Dim[]): Attributes {
   return Object.fromEntries(
     Object.entries(attributes).map(([name, value]) => [
       name,
@@ -49,19 +49,20 @@ export function shrink({ inputs, attributes, live, ...rest }: OpCase, count: num
   const now = (size: Dim) => (size === live ? count : size)
   return {
     ...rest,
-    inputs: inputs.map((array) => prefix(array, array.shape.map(now) as number[])),
+    inputs: inputs.map((array) => resized(array, array.shape.map(now) as number[])),
     attributes: mapSizes(attributes, (dims) => dims.map(now)),
   }
 }
 
-function prefix({ dtype, shape, data }: ReferenceArray, to: readonly number[]): ReferenceArray {
+/** The array cut to smaller sizes; along larger ones it repeats. */
+export function resized({ dtype, shape, data }: ReferenceArray, to: readonly number[]): ReferenceArray {
   const length = to.reduce((left, right) => left * right, 1)
   const kept = Float64Array.from({ length }, (_, flat) => {
     let left = flat
     let source = 0
     let stride = 1
     for (let axis = to.length - 1; axis >= 0; axis--) {
-      source += (left % (to[axis] as number)) * stride
+      source += ((left % (to[axis] as number)) % (shape[axis] as number)) * stride
       left = Math.floor(left / (to[axis] as number))
       stride *= shape[axis] as number
     }
