@@ -59,6 +59,14 @@ export * from './nn/index.js'
 export * from './ops/index.js'
 export * from './optim/index.js'
 export { defaultExecutor, Executor, OptimizerState, ParameterSet, State } from './runtime/index.js'
+export { rankingSystems, sequenceSystems, systems } from './systems/index.js'
+export type {
+  FeatureInput,
+  RankingModel,
+  RankingSystem,
+  SequenceModel,
+  SequenceSystem,
+} from './systems/system.js'
 export {
   Checkpoint,
   type CheckpointContents,
@@ -66,6 +74,7 @@ export {
   type CheckpointStores,
   readCheckpoint,
 } from './train/checkpoint.js'
+export { evaluateRun } from './train/evaluateRun.js'
 export { formatImport, type ImportOptions, type ImportReport, importStateDict } from './train/importStateDict.js'
 export { interruptible } from './train/interrupt.js'
 export {
@@ -76,7 +85,10 @@ export {
   type LoopResult,
 } from './train/loop.js'
 export { type LoopSchedule, reduceOnPlateau } from './train/loopSchedule.js'
+export { predictRun } from './train/predictRun.js'
 export { type ResultTable, writeReport } from './train/report.js'
 export { openRunFolder, type RunFolder } from './train/runFolder.js'
 export { RunLog, readLog } from './train/runLog.js'
 export { TensorFile, type TensorSource, writeTensors } from './train/safetensors.js'
+export { trainRanking } from './train/trainRanking.js'
+export { trainSystem } from './train/trainSystem.js'

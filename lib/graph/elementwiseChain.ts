@@ -112,7 +112,10 @@ export const elementwiseChain = defineOp<ChainAttributes>({
   flops: (_, outputs, { code }) =>
     (code.length / INSTRUCTION_WIDTH) * (outputs[0] as readonly number[]).reduce((a, b) => a * b, 1),
   cases: (random) => ({
-    valid: [chainCase(random), chainCase(random)],
+    valid: [
+      chainCase(random, [random.int(4), 1 + random.int(5), random.int(40)]),
+      { ...chainCase(random, [LIVE, 5, 17]), live: LIVE },
+    ],
     invalid: [
       {
         inputs: [{ dtype: 'float32', shape: [3, 4] }],
@@ -123,9 +126,11 @@ export const elementwiseChain = defineOp<ChainAttributes>({
   }),
 })
 
+/** A size that no other size of its case equals. */
+const LIVE = 6
+
 /** (x * row + scalar), its square, and whether it is positive: full, suffix, prefix and scalar operands, two results. */
-function chainCase(random: Random): OpCase<ChainAttributes> {
-  const shape = [random.int(4), 1 + random.int(5), random.int(40)]
+function chainCase(random: Random, shape: readonly number[]): OpCase<ChainAttributes> {
   const array = (dims: readonly number[]): ReferenceArray => ({
     dtype: 'float32',
     shape: dims,

@@ -68,7 +68,11 @@ export const elementwiseRows = defineOp<RowsAttributes>({
   flops: (inputs, _, { code, shape }) =>
     chain.flops?.([], [[inputs.at(-1)?.[0] ?? 0, ...(shape.slice(1) as number[])]], { code } as never) ?? 0,
   cases: (random) => ({
-    valid: [rowsCase(random), rowsCase(random)],
+    valid: [
+      rowsCase(random, random.int(60), 1 + random.int(40)),
+      { ...rowsCase(random, LIVE, 7), live: LIVE },
+      rowsCase(random, 0, 5),
+    ],
     invalid: [
       {
         inputs: [
@@ -82,9 +86,11 @@ export const elementwiseRows = defineOp<RowsAttributes>({
   }),
 })
 
+/** A number of slots that no other size of its case equals. */
+const LIVE = 6
+
 /** Two tables and the rows that move them: `t <- t * row + scalar`, `u <- u - t * row`. */
-function rowsCase(random: Random): OpCase<RowsAttributes> {
-  const [count, width] = [random.int(60), 1 + random.int(40)]
+function rowsCase(random: Random, count: number, width: number): OpCase<RowsAttributes> {
   const floats = (...shape: number[]): ReferenceArray => ({
     dtype: 'float32',
     shape,
