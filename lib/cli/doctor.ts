@@ -1,4 +1,5 @@
 /** `kairos doctor`: what this machine has and what Kairos makes of it. */
+import { readFileSync } from 'node:fs'
 import { arch, availableParallelism, freemem, platform, totalmem } from 'node:os'
 import { isKairosError } from '../core/errors.js'
 import type { AddonDescription } from '../runtime/addon.js'
@@ -6,13 +7,27 @@ import { describe } from '../runtime/index.js'
 import { formatTable } from '../train/table.js'
 import { version } from './version.js'
 
+/** Instruction sets that kernels use or could use, as Linux names them. */
+const NOTEWORTHY =
+  /^(sse4_2|avx|avx2|fma|avx512f|avx512bw|avx512dq|avx512vl|avx512_vnni|avx512_bf16|avx512_fp16|amx_\w+|asimd|sve\w*)$/
+
+function features(): [string, string][] {
+  try {
+    const [, flags = ''] = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8')) ?? []
+    const known = flags.split(' ').filter((flag) => NOTEWORTHY.test(flag))
+    return known.length > 0 ? [['features', known.join(' ')]] : []
+  } catch {
+    return [] // Not Linux.
+  }
+}
+
 const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
 
 /** Rows of the report; the native part is absent where the addon does not load. */
 export function diagnosis(native: AddonDescription | undefined): [string, string][] {
   const rows: [string, string][] = [
     ['Kairos', native && native.version !== version ? `${version} (addon ${native.version})` : version],
-    ['Node', `${process.versions.node}, Node-API ${process.versions.napi}`],
+    ['Node', `${process.versions.node}, Node-API ${process.versions.napi}, V8 ${process.versions.v8}`],
     ['platform', `${platform()}-${arch()}`],
     ['memory', `${gibibytes(totalmem())}, ${gibibytes(freemem())} free`],
     ['threads', `${availableParallelism()} available`],
@@ -24,6 +39,7 @@ export function diagnosis(native: AddonDescription | undefined): [string, string
   return [
     ...rows,
     ['processor', `${cpu.name}, ${cpu.cores} cores`],
+    ...features(),
     ['variants', `${cpu.variants.join(', ')}; ${best} is used${cap ? ` (KAIROS_CPU=${cap})` : ''}`],
     ['oneDNN', presence(oneDnn)],
     ['CUDA', presence(cuda)],

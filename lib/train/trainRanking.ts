@@ -46,6 +46,8 @@ export async function trainRanking(
   let run: RunFolder | null = null
   try {
     print(describe(options.data, parts))
+    const unknown = await unknownValues(parts)
+    if (unknown) print(unknown)
     const model = buildRanking(options, featureInputs(parts.train), tasks)
     print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters, tasks ${tasks.join(', ')}`)
     if (options.output !== undefined) {
@@ -120,6 +122,19 @@ const count = (value: number) => value.toLocaleString('en-US')
 
 const describe = (path: string, { train, validation, test }: RankingParts) =>
   `${path}: ${count(train.rowCount)} rows for training, ${count(validation.rowCount)} for validation, ${count(test.rowCount)} for test.`
+
+/** Values of the held-out parts that the vocabularies lack, by feature; null where there are none. */
+async function unknownValues({ validation, test }: RankingParts): Promise<string | null> {
+  const counts = new Map<string, number>()
+  for (const part of [validation, test]) {
+    for (const [name, { unknown }] of Object.entries(await part.report())) {
+      if (unknown > 0) counts.set(name, (counts.get(name) ?? 0) + unknown)
+    }
+  }
+  if (counts.size === 0) return null
+  const listed = [...counts].map(([name, unknown]) => `${count(unknown)} of ${name}`)
+  return `Held out, but unknown to the vocabularies of training: ${listed.join(', ')}.`
+}
 
 /** One row per task: AUC with its interval, GAUC where there are groups, log-loss and calibration. */
 export async function rankingTable(
