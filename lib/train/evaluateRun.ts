@@ -8,6 +8,7 @@ import { createParameters, createState } from '../graph/stores.js'
 import { bootstrapDifference, deLongDifference, excludesZero } from '../metrics/index.js'
 import { gains, hits } from '../metrics/ranking.js'
 import { Executor } from '../runtime/index.js'
+import { restoreMeasured } from './averaging.js'
 import type { TrainOptions } from './options.js'
 import { type PartName, readParts, schemaOf } from './rankingData.js'
 import type { RankingTrainOptions } from './rankingOptions.js'
@@ -54,8 +55,9 @@ async function evaluateSequence(
   const split = leaveOneOut(await readSequences(data))
   const ranksOf = async (settings: TrainOptions, folder: string) => {
     const model = buildModel(settings, split.sequences.maxItem)
-    const [parameters, state] = [createParameters(model), createState(model)]
-    await (await bestCheckpoint('evaluate', folder)).restore({ parameters, state }, executor)
+    const stores = { parameters: createParameters(model), state: createState(model) }
+    const parameters = await restoreMeasured(await bestCheckpoint('evaluate', folder), settings, stores, executor)
+    const { state } = stores
     const program = compileRanking(model, settings.maxLength, executor)
     return rankTargets(program, split, part, settings.maxLength, { parameters, state })
   }
@@ -84,8 +86,9 @@ async function evaluateRanking(
     const found = (await readParts({ ...settings, data }, await loadEncoding(encodingPath(folder))))[part as PartName]
     const { tasks } = schemaOf(settings)
     const model = buildRanking(settings, featureInputs(found), tasks)
-    const [parameters, state] = [createParameters(model), createState(model)]
-    await (await bestCheckpoint('evaluate', folder)).restore({ parameters, state }, executor)
+    const stores = { parameters: createParameters(model), state: createState(model) }
+    const parameters = await restoreMeasured(await bestCheckpoint('evaluate', folder), settings, stores, executor)
+    const { state } = stores
     const program = compilePrediction(model, found.schema.fields, executor)
     return { data: found, predictions: await predict(program, found, tasks, { parameters, state }) }
   }

@@ -105,7 +105,14 @@ export interface LoopOptions {
   /** Scalars of each step by name: numbers, functions of the step, or something that learns from evaluations. */
   readonly schedule?: Scalars | LoopSchedule
   /** Metrics by name, on what is not trained on. */
-  readonly evaluate?: (at: { readonly step: number; readonly epoch: number }) => Promise<Metrics>
+  readonly evaluate?: (at: {
+    readonly step: number
+    readonly epoch: number
+    /** What is to be measured: the parameters, or what `averaged` makes of them. */
+    readonly parameters: ParameterSet
+  }) => Promise<Metrics>
+  /** What is measured, kept as the best and given back in the parameters' place: their averages, see `ema`. */
+  readonly averaged?: (parameters: ParameterSet, optimizer: OptimizerState) => Promise<ParameterSet>
   /** Steps between evaluations. Default: after each epoch. */
   readonly evaluateEvery?: number
   /** Keeps the best, and stops when it gets no better. */
@@ -324,7 +331,12 @@ class Loop {
     if (!this.options.evaluate) return false
     const started = performance.now()
     const { step, epoch } = this
-    this.metrics = await this.options.evaluate({ step, epoch })
+    const shown = await this.shown()
+    try {
+      this.metrics = await this.options.evaluate({ step, epoch, parameters: shown })
+    } finally {
+      if (shown !== this.options.parameters) shown[Symbol.dispose]()
+    }
     this.schedule.observe?.(this.metrics)
     const best = this.watch?.observe(this.metrics, epoch, step) ?? false
     this.unsaved = true
@@ -376,8 +388,15 @@ class Loop {
 
   private async keepInMemory(): Promise<void> {
     const previous = this.bestParameters
-    this.bestParameters = await this.options.parameters.clone(this.options.program.executor)
+    const { averaged, parameters, program } = this.options
+    this.bestParameters = averaged ? await this.shown() : await parameters.clone(program.executor)
     previous?.[Symbol.dispose]()
+  }
+
+  /** The parameters as they are measured and given back. */
+  private async shown(): Promise<ParameterSet> {
+    const { averaged, parameters } = this.options
+    return averaged ? averaged(parameters, this.optimizer) : parameters
   }
 
   /** Takes up the newest sound checkpoint; gives those that it passed over. */
@@ -422,14 +441,15 @@ class Loop {
   private async bestOrLast(): Promise<ParameterSet> {
     const { checkpoints, parameters } = this.options
     const best = this.watch?.best
-    if (!best) return parameters
+    if (!best) return this.shown()
     if (!checkpoints) return this.bestParameters ?? parameters
     const checkpoint = await checkpoints.folder.best()
     if (checkpoint?.manifest.step !== best.step) {
       throw refused(checkpoints.folder, `the best checkpoint, of step ${best.step},`, 'none that is sound')
     }
-    await checkpoint.restore({ parameters }, this.options.program.executor)
-    return parameters
+    const optimizer = this.options.averaged ? { optimizer: this.optimizer } : {}
+    await checkpoint.restore({ parameters, ...optimizer }, this.options.program.executor)
+    return this.shown()
   }
 
   private async tell<E extends Exclude<keyof LoopObserver, 'stepped'>>(

@@ -28,6 +28,12 @@ const modelShape = {
 }
 
 export const learningShape = {
+  averageDecay: z
+    .number()
+    .min(0)
+    .lt(1)
+    .describe('decay of a moving average of the parameters, which is then what is measured and kept; 0: none')
+    .default(0),
   batchSize: integer(1, 65536).describe('examples per step').default(256),
   learningRate: z.number().positive().max(10).describe('step size of Adam').default(1e-3),
   seed: integer(0, 2 ** 31 - 1)

@@ -10,6 +10,7 @@ import { topK } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
 import { Executor } from '../runtime/index.js'
 import { trainingSchema } from '../systems/system.js'
+import { restoreMeasured } from './averaging.js'
 import type { TrainOptions } from './options.js'
 import { dataFile, schemaOf } from './rankingData.js'
 import type { RankingTrainOptions } from './rankingOptions.js'
@@ -60,8 +61,9 @@ async function* items(
     })
   }
   const model = buildModel(run, itemCount)
-  const [parameters, state] = [createParameters(model), createState(model)]
-  await checkpoint.restore({ parameters, state }, executor)
+  const stores = { parameters: createParameters(model), state: createState(model) }
+  const parameters = await restoreMeasured(checkpoint, run, stores, executor)
+  const { state } = stores
   const userCount = sequences.offsets.length - 1
   // Padding and the user's own items may stand before the wanted ones.
   let longest = 0
@@ -110,8 +112,9 @@ async function* rows(
   const encoding = await loadEncoding(encodingPath(folder))
   const dataset = await readDataset(dataFile(run, data), schema, { encoding, threads })
   const model = buildRanking(run, featureInputs(dataset), tasks)
-  const [parameters, state] = [createParameters(model), createState(model)]
-  await (await bestCheckpoint('predict', folder)).restore({ parameters, state }, executor)
+  const stores = { parameters: createParameters(model), state: createState(model) }
+  const parameters = await restoreMeasured(await bestCheckpoint('predict', folder), run, stores, executor)
+  const { state } = stores
   const program = compilePrediction(model, dataset.schema.fields, executor)
   const predictions = await predict(program, dataset, tasks, { parameters, state })
   for (let row = 0; row < dataset.rowCount; row++) {

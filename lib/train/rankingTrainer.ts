@@ -10,9 +10,9 @@ import { binaryCrossEntropy } from '../losses/index.js'
 import { BinaryMetrics, type BinaryResult } from '../metrics/index.js'
 import { add, merge, sigmoid, slice } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
-import { adam } from '../optim/index.js'
 import type { Executor, ParameterSet, State } from '../runtime/index.js'
 import type { FeatureBatch, FeatureInput, RankingModel } from '../systems/system.js'
+import { averagingOf, optimizerOf } from './averaging.js'
 import { fitLoop, type LoopOptions, type LoopResult } from './loop.js'
 
 /** Rows that are predicted at a time. */
@@ -58,6 +58,7 @@ export interface RankingTrainerOptions {
   readonly seed: number
   readonly executor: Executor
   readonly clipNorm?: number | undefined
+  readonly averageDecay?: number
   readonly profile?: boolean
 }
 
@@ -70,7 +71,7 @@ export function compileRankingTraining(
   model: RankingModel & object,
   tasks: readonly string[],
   schema: BatchSource['schema'],
-  { clipNorm, ...options }: Omit<RankingTrainerOptions, 'batchSize' | 'learningRate'>,
+  { clipNorm, averageDecay, ...options }: Omit<RankingTrainerOptions, 'batchSize' | 'learningRate'>,
 ): Program<Outputs> {
   return compile(
     model,
@@ -84,7 +85,9 @@ export function compileRankingTraining(
     {
       ...options,
       schema,
-      updates: [{ loss: 'loss', parameters: all, optimizer: adam(), ...(clipNorm ? { clipNorm } : {}) }],
+      updates: [
+        { loss: 'loss', parameters: all, optimizer: optimizerOf(averageDecay), ...(clipNorm ? { clipNorm } : {}) },
+      ],
     },
   ) as Program<Outputs>
 }
@@ -180,12 +183,14 @@ export async function fitRanking(
     state,
     schedule: { lr: learningRate },
     watch: { metric: 'AUC', patience },
-    evaluate: async () => {
-      const judged = await judge(validation, await predict(prediction, validation, tasks, { parameters, state }))
+    evaluate: async (at) => {
+      const handles = { parameters: at.parameters, state }
+      const judged = await judge(validation, await predict(prediction, validation, tasks, handles))
       const mean = tasks.reduce((sum, task) => sum + (judged[task] as BinaryResult).auc / tasks.length, 0)
       const each = tasks.length > 1 ? tasks.map((task) => [`AUC ${task}`, (judged[task] as BinaryResult).auc]) : []
       return { AUC: mean, ...Object.fromEntries(each) }
     },
+    ...averagingOf(options),
   })
   return { ...result, state }
 }

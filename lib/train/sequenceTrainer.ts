@@ -10,15 +10,16 @@ import { createParameters, createState } from '../graph/stores.js'
 import { gains, mean as meanOf } from '../metrics/ranking.js'
 import { targetRank } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
-import { adam } from '../optim/index.js'
 import type { Executor, ParameterSet, State } from '../runtime/index.js'
 import { rankingSchema, type SequenceModel, trainingSchema } from '../systems/system.js'
+import { averagingOf, optimizerOf } from './averaging.js'
 import { fitLoop, type LoopOptions, type LoopResult } from './loop.js'
 
 export interface TrainerOptions {
   readonly maxLength: number
   readonly batchSize: number
   readonly learningRate: number
+  readonly averageDecay?: number
   readonly seed: number
   readonly executor: Executor
 }
@@ -50,13 +51,20 @@ export function compileTraining(
   model: SequenceModel & object,
   {
     maxLength,
+    averageDecay,
     ...options
-  }: { readonly maxLength: number; readonly seed: number; readonly executor: Executor; readonly profile?: boolean },
+  }: {
+    readonly maxLength: number
+    readonly averageDecay?: number
+    readonly seed: number
+    readonly executor: Executor
+    readonly profile?: boolean
+  },
 ): TrainingProgram {
   return compile(model, (m, batch) => ({ loss: requireLoss(m)(batch.history as Loose, batch.target as Loose) }), {
     ...options,
     schema: trainingSchema(maxLength),
-    updates: [{ loss: 'loss', parameters: all, optimizer: adam() }],
+    updates: [{ loss: 'loss', parameters: all, optimizer: optimizerOf(averageDecay) }],
   }) as TrainingProgram
 }
 
@@ -144,8 +152,10 @@ export function fit(
     state,
     schedule: { lr: learningRate },
     watch: { metric: 'NDCG@10', patience },
-    evaluate: async () => ({
-      'NDCG@10': meanOf(gains(await rankTargets(ranking, split, 'validation', maxLength, { parameters, state }), 10)),
-    }),
+    evaluate: async (at) => {
+      const ranks = await rankTargets(ranking, split, 'validation', maxLength, { parameters: at.parameters, state })
+      return { 'NDCG@10': meanOf(gains(ranks, 10)) }
+    },
+    ...averagingOf(options),
   })
 }

@@ -83,7 +83,7 @@ async function train(
   run: RunFolder | null,
   print: Print,
 ): Promise<ParameterSet> {
-  const { epochs, patience, resume, detectAnomaly, batchSize, learningRate, seed, clipNorm } = options
+  const { epochs, patience, resume, detectAnomaly, batchSize, learningRate, averageDecay, seed, clipNorm } = options
   const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, parts), resume }
   const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
     withProgress({ title: options.system, epochs }, (progress) =>
@@ -91,7 +91,7 @@ async function train(
         model,
         tasks,
         parts,
-        { batchSize, learningRate, seed, clipNorm, executor },
+        { batchSize, learningRate, averageDecay, seed, clipNorm, executor },
         {
           epochs,
           patience,

@@ -138,6 +138,7 @@ export interface ProgressOptions {
   readonly maxLength: number
   readonly batchSize: number
   readonly learningRate: number
+  readonly averageDecay?: number
   readonly seed: number
   readonly epochs: number
   readonly patience: number

@@ -103,6 +103,17 @@ describe('a ranking system', () => {
     expect(lines).toHaveLength(2)
   })
 
+  it('measures averages of its parameters where it keeps them, here and later', async () => {
+    lines.length = 0
+    const averaged = await trainRanking(optionsOf({ output: at('averaged'), averageDecay: 0.95, epochs: 3 }), print)
+    const plain = await trainRanking(optionsOf({ epochs: 3 }), () => undefined)
+    expect(averaged.predictions.click).not.toEqual(plain.predictions.click)
+    const table = lines.find((line) => line.includes('GAUC'))
+    lines.length = 0
+    await evaluateRun(evaluateOptions.parse({ run: at('averaged'), threads: 1 }), print)
+    expect(lines[0]?.trim()).toBe(table?.trim())
+  })
+
   it('predicts new rows, unknown values among them', async () => {
     await predictRun(
       predictOptions.parse({ run: at('mmoe'), data: at('new.csv'), output: at('p.jsonl'), threads: 1 }),
