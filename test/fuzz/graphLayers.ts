@@ -87,7 +87,8 @@ export const layers: Readonly<Record<string, (graph: GraphGenerator) => void>> =
       () => ops.rmsNorm(x, scale),
       () => ops.softmax(x),
       () => ops.logSoftmax(x),
-      () => ops.normalize(x),
+      // Away from zero: a vector of rounding alone has no direction.
+      () => ops.normalize(ops.add(ops.multiply(ops.tanh(x), 0.5) as Loose, 1) as Loose),
       () => ops.logSumExp(x),
     ]
     graph.keep(pick(graph.random, kinds)() as Loose)

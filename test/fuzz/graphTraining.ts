@@ -3,13 +3,14 @@
  * the optimizers' formulas in float64 over gradients of the interpreter. Sparse tables and dense ones have one oracle.
  */
 import type { Random } from '../../lib/core/random.js'
-import { gradients, variableName, variableOf } from '../../lib/graph/autodiff.js'
+import { backward, gradients, variableName, variableOf } from '../../lib/graph/autodiff.js'
 import { compile } from '../../lib/graph/compile.js'
 import type { ReferenceArray } from '../../lib/graph/defineOp.js'
 import { reachable } from '../../lib/graph/graph.js'
 import { interpret } from '../../lib/graph/interpret.js'
+import { scalar } from '../../lib/graph/leaf.js'
 import { parametersOf } from '../../lib/graph/module.js'
-import { type Node, type Tensor, tensorOf, type Value, type Variable } from '../../lib/graph/node.js'
+import { type Node, type Tensor, tensorOf, type Value, type Variable, valueKey } from '../../lib/graph/node.js'
 import { createParameters } from '../../lib/graph/stores.js'
 import { toTyped } from '../../lib/ops/support.js'
 import { adam, rowWiseAdagrad, sgd } from '../../lib/optim/index.js'
@@ -169,7 +170,7 @@ function simulate(
 ): ReadonlyMap<Variable, ReferenceArray> {
   const parameters = groups.flatMap((group) => group.parameters)
   const own = parameters.map((parameter) => variableOf(parameter) as Variable)
-  const lookups = lookupsOf(loss)
+  const lookups = lookupsOf(loss, parameters)
   const wanted = [...(gradients(loss, parameters) as Tensor[]), ...lookups.map(({ ids }) => tensorOf(ids))]
   const states = new Map(
     groups.map((group) => [group, group.parameters.map(() => rules[group.rule](group.options, RATE))]),
@@ -203,12 +204,19 @@ function simulate(
   return variables
 }
 
-/** What the graph looks up in sparse tables. */
-function lookupsOf(loss: Tensor): { readonly variable: Variable; readonly ids: Value; readonly padding: unknown }[] {
-  return reachable([loss.value]).flatMap(({ op, inputs, attributes }) => {
-    if (!op?.lookup) return []
-    const variable = variableOf(tensorOf(inputs[op.lookup.table] as Value))
-    if (!variable?.sparse) return []
-    return [{ variable, ids: inputs[op.lookup.ids] as Value, padding: attributes.paddingIndex }]
-  })
+/** What the loss takes from sparse tables: a lookup of which only the order counts brings no gradient, and no row. */
+function lookupsOf(
+  loss: Tensor,
+  parameters: readonly Tensor[],
+): { readonly variable: Variable; readonly ids: Value; readonly padding: unknown }[] {
+  const tables = parameters.filter((parameter) => variableOf(parameter)?.sparse)
+  const keys = new Set(tables.map(({ value }) => valueKey(value)))
+  const { lookups } = backward([loss], [scalar(1)], parameters, keys)
+  return tables.flatMap((table) =>
+    (lookups.get(valueKey(table.value)) ?? []).map(({ ids, attributes }) => ({
+      variable: variableOf(table) as Variable,
+      ids: ids.value,
+      padding: attributes.paddingIndex,
+    })),
+  )
 }
