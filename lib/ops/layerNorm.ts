@@ -1,6 +1,5 @@
 /** Layer normalisation over the last axis. Source: Ba, Kiros and Hinton, "Layer Normalization", 2016. */
 import type { Dim, Shape } from '../core/dim.js'
-import type { Random } from '../core/random.js'
 import { defineOp, type ReferenceArray, requireDtype, requireRank } from '../graph/defineOp.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
 import { add, divide, multiply, power, subtract } from './arithmetic.js'
@@ -12,12 +11,14 @@ import {
   floats,
   gradient,
   int32,
-  LIVE,
   type Loose,
+  liveOf,
+  normalisedShapes,
   product,
   read,
   refuseArgument,
   requireShape,
+  sumOver,
 } from './support.js'
 
 type LayerNormAttributes = { epsilon: number }
@@ -67,7 +68,7 @@ const forwardOp = defineOp<LayerNormAttributes>({
     return [y, mean, rstd]
   },
   cases: (random) => ({
-    valid: shapes(random).map(([...shape]) => ({
+    valid: normalisedShapes(random).map(([...shape]) => ({
       inputs: [floats(random, shape), ...[0, 1].map(() => floats(random, shape.slice(-1)))],
       attributes: { epsilon: 1e-5 },
       ...liveOf(shape),
@@ -126,7 +127,7 @@ const backwardOp = defineOp({
     return [dx, dweight, dbias]
   },
   cases: (random) => ({
-    valid: shapes(random).map(([...shape]) => ({
+    valid: normalisedShapes(random).map(([...shape]) => ({
       inputs: [
         floats(random, shape),
         floats(random, shape.slice(-1)),
@@ -148,23 +149,6 @@ const backwardOp = defineOp({
 })
 
 const spread = (rows: Loose, x: Loose): Loose => broadcast(rows, rows.shape.length, [at(x.shape, -1)])
-
-function sumOver(count: number, term: (index: number) => number): number {
-  let total = 0
-  for (let i = 0; i < count; i++) total += term(i)
-  return total
-}
-
-/** Widths of one are left out: their normalised value is 0 / sqrt(epsilon), all rounding. */
-const shapes = (random: Random): number[][] => [
-  [LIVE, 37],
-  [LIVE, 3, 16],
-  [3, LIVE, 7],
-  [1 + random.int(20), 2 + random.int(60)],
-  [5],
-  [0, 4],
-]
-const liveOf = (shape: readonly number[]) => (shape.includes(LIVE) ? { live: LIVE } : {})
 
 /**
  * (x - mean) / sqrt(variance + epsilon) * weight + bias, with the moments of each row along the last axis.

@@ -3,7 +3,6 @@
  * normalization", 2019.
  */
 import type { Dim, Shape } from '../core/dim.js'
-import type { Random } from '../core/random.js'
 import { defineOp, type ReferenceArray, requireDtype, requireRank } from '../graph/defineOp.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
 import { add, divide, multiply, negate, power } from './arithmetic.js'
@@ -15,12 +14,14 @@ import {
   floats,
   gradient,
   int32,
-  LIVE,
   type Loose,
+  liveOf,
+  normalisedShapes,
   product,
   read,
   refuseArgument,
   requireShape,
+  sumOver,
 } from './support.js'
 
 type RmsNormAttributes = { epsilon: number }
@@ -58,7 +59,7 @@ const forwardOp = defineOp<RmsNormAttributes>({
     return [y, rstd]
   },
   cases: (random) => ({
-    valid: shapes(random).map((shape) => ({
+    valid: normalisedShapes(random).map((shape) => ({
       inputs: [floats(random, shape), floats(random, shape.slice(-1))],
       attributes: { epsilon: 1e-5 },
       ...liveOf(shape),
@@ -111,7 +112,7 @@ const backwardOp = defineOp({
     return [dx, dweight]
   },
   cases: (random) => ({
-    valid: shapes(random).map((shape) => ({
+    valid: normalisedShapes(random).map((shape) => ({
       inputs: [
         floats(random, shape),
         floats(random, shape.slice(-1)),
@@ -130,23 +131,6 @@ const backwardOp = defineOp({
     ],
   }),
 })
-
-function sumOver(count: number, term: (index: number) => number): number {
-  let total = 0
-  for (let i = 0; i < count; i++) total += term(i)
-  return total
-}
-
-/** Widths of one are left out: their gradient is a difference of equals, all rounding. */
-const shapes = (random: Random): number[][] => [
-  [LIVE, 37],
-  [LIVE, 3, 16],
-  [3, LIVE, 7],
-  [1 + random.int(20), 2 + random.int(60)],
-  [5],
-  [0, 4],
-]
-const liveOf = (shape: readonly number[]) => (shape.includes(LIVE) ? { live: LIVE } : {})
 
 /**
  * x / sqrt(mean(x^2) + epsilon) * weight, with the mean of each row along the last axis.

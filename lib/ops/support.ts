@@ -80,6 +80,13 @@ export function threeLoops(shape: readonly number[], axis: number, count = 1): r
   return [product(shape.slice(0, axis)), product(shape.slice(axis, axis + count)), product(shape.slice(axis + count))]
 }
 
+/** term(0) + term(1) + ... */
+export function sumOver(count: number, term: (index: number) => number): number {
+  let total = 0
+  for (let i = 0; i < count; i++) total += term(i)
+  return total
+}
+
 /** Element access without a check per read: references index only what their loops bound. */
 export const read = (data: ArrayLike<number>, index: number): number => data[index] as number
 
@@ -118,6 +125,22 @@ export function someShapes(random: Random, rank: number): number[][] {
 
 /** A size that no other size of the case equals, so that live counts can vary it alone. */
 export const LIVE = 6
+
+/**
+ * Shapes whose rows are normalised. Widths of one are left out: their normalised value and its gradient are differences
+ * of equals, all rounding.
+ */
+export const normalisedShapes = (random: Random): number[][] => [
+  [LIVE, 37],
+  [LIVE, 3, 16],
+  [3, LIVE, 7],
+  [1 + random.int(20), 2 + random.int(60)],
+  [5],
+  [0, 4],
+]
+
+/** Says which size of a case is live, where one of these is. */
+export const liveOf = (shape: readonly number[]) => (shape.includes(LIVE) ? { live: LIVE } : {})
 
 /** The typed array that a feed takes. */
 export function toTyped({ dtype, data }: ReferenceArray): Float32Array | Int32Array | Uint8Array {
