@@ -39,20 +39,32 @@ export interface PrefixBatches {
 
 /**
  * Training examples: every prefix of every user's training items, `minimumHistory` items or longer, with the item that
- * follows it as target. An example is the position of its target, so an epoch's order is one Int32Array.
+ * follows it as target; with `latestTargets` above 0 only the prefixes whose target is among the user's latest so many
+ * training items. An example is the position of its target, so an epoch's order is one Int32Array.
  */
 export function createPrefixBatches(
   split: LeaveOneOut,
-  { length, batchSize, seed, minimumHistory = 1 }: BatchSizes & { seed: number; minimumHistory?: number },
+  {
+    length,
+    batchSize,
+    seed,
+    minimumHistory = 1,
+    latestTargets = 0,
+  }: BatchSizes & { seed: number; minimumHistory?: number; latestTargets?: number },
 ): PrefixBatches {
   checkSizes('createPrefixBatches', { length, batchSize })
   const { sequences, trainEnds } = split
   const { values, offsets } = sequences
   const random = createRandom(seed).fork('prefix order')
 
+  const firstTarget = (row: number): number => {
+    const first = (offsets[row] as number) + minimumHistory
+    return latestTargets > 0 ? Math.max(first, (trainEnds[row] as number) - latestTargets) : first
+  }
+
   let exampleCount = 0
   for (let row = 0; row < trainEnds.length; row++) {
-    exampleCount += Math.max(0, (trainEnds[row] as number) - (offsets[row] as number) - minimumHistory)
+    exampleCount += Math.max(0, (trainEnds[row] as number) - firstTarget(row))
   }
   if (exampleCount === 0) {
     throw new KairosError('KAIROS_DATA', {
@@ -69,7 +81,7 @@ export function createPrefixBatches(
     let next = 0
     for (let row = 0; row < trainEnds.length; row++) {
       const end = trainEnds[row] as number
-      for (let i = (offsets[row] as number) + minimumHistory; i < end; i++) positions[next++] = i
+      for (let i = firstTarget(row); i < end; i++) positions[next++] = i
     }
   }
   listPositions()

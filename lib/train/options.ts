@@ -92,6 +92,9 @@ export const trainOptions = z
     patience: integer(1, 100_000)
       .describe('epochs without a better validation NDCG@10 before training ends')
       .default(10),
+    latestTargets: integer(0, 1_000_000_000)
+      .describe("learn to predict a user's latest training items, at most so many; 0: all but the first")
+      .default(0),
     ...runShape,
     ...learningShape,
     ...modelShape,

@@ -20,6 +20,7 @@ export interface TrainerOptions {
   readonly batchSize: number
   readonly learningRate: number
   readonly averageDecay?: number
+  readonly latestTargets?: number
   readonly seed: number
   readonly executor: Executor
 }
@@ -103,12 +104,22 @@ export async function fitCounts(
   return state
 }
 
-/** Every prefix of every user's training items, as the loop takes batches. */
+/** Prefixes of every user's training items, as the loop takes batches. */
 export function prefixSource(
   split: LeaveOneOut,
-  { maxLength, batchSize, seed }: Pick<TrainerOptions, 'maxLength' | 'batchSize' | 'seed'>,
+  {
+    maxLength,
+    batchSize,
+    seed,
+    latestTargets,
+  }: Pick<TrainerOptions, 'maxLength' | 'batchSize' | 'seed' | 'latestTargets'>,
 ): BatchSource {
-  const batches = createPrefixBatches(split, { length: maxLength, batchSize, seed })
+  const batches = createPrefixBatches(split, {
+    length: maxLength,
+    batchSize,
+    seed,
+    ...(latestTargets ? { latestTargets } : {}),
+  })
   const { exampleCount, batchCount } = batches
   return {
     schema: trainingSchema(maxLength),
@@ -126,7 +137,7 @@ export function prefixSource(
 }
 
 /**
- * Trains on every prefix of every user's training items, keeps the parameters of the epoch with the
+ * Trains on prefixes of every user's training items (`latestTargets`: which), keeps the parameters of the epoch with the
  * best validation NDCG@10, and stops when that has not improved for `patience` epochs.
  */
 export function fit(

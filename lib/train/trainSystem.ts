@@ -139,6 +139,7 @@ export interface ProgressOptions {
   readonly batchSize: number
   readonly learningRate: number
   readonly averageDecay?: number
+  readonly latestTargets?: number
   readonly seed: number
   readonly epochs: number
   readonly patience: number

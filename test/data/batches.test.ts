@@ -73,6 +73,17 @@ describe('createPrefixBatches', () => {
     expect([...target]).toEqual(orders[4]?.map((example) => Number(example.split(' ').at(-1))))
   })
 
+  it('can keep to the latest targets of every user', async () => {
+    const latest = async (latestTargets: number) => {
+      const batches = createPrefixBatches(await split(), { length: 2, batchSize: 8, seed: 0, latestTargets })
+      const target = new Int32Array(8)
+      return [...target.subarray(0, batches.fill(0, { history: new Int32Array(16), target }))]
+    }
+    expect(await latest(1)).toEqual([12, 21])
+    expect(await latest(2)).toEqual([11, 12, 21])
+    expect(await latest(1e9)).toEqual(await latest(0))
+  })
+
   it('can start from an empty history', async () => {
     const batches = createPrefixBatches(await split(), { length: 2, batchSize: 8, seed: 0, minimumHistory: 0 })
     expect(batches.exampleCount).toBe(6)
