@@ -4,69 +4,109 @@
  */
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { compile, createParameters, Executor, field, mean, normal, parameter, rowWiseAdagrad } from '../lib/index.js'
+import {
+  adam,
+  compile,
+  createParameters,
+  Executor,
+  field,
+  mean,
+  normal,
+  type Optimizer,
+  parameter,
+  rowWiseAdagrad,
+} from '../lib/index.js'
 import { embeddingBag } from '../lib/ops/index.js'
 import type { Loose } from '../lib/ops/support.js'
 import { type Distribution, drawBags, type LargeTableReport } from './largeTableChild.js'
 import { compareWithPeer, type Feeds, findPython, importPeer } from './peer.js'
 import { type BenchResult, median, quantile } from './support.js'
 
-const [ROWS, CHANNELS, BAGS, SIZE] = [1_000_000, 64, 4096, 50] as const
+const [BAGS, SIZE] = [4096, 50] as const
+const tables = [
+  { rows: 1_000_000, channels: 64 },
+  { rows: 10_000_000, channels: 32 },
+] as const
+/** Of PyTorch's time. */
+const forwardBars = { zipf: 1 / 1.25, uniform: 1 / 1.18 } as const
 const distributions: readonly Distribution[] = ['zipf', 'uniform']
 
 export async function largeTableBench(threads: number): Promise<BenchResult[]> {
   const results: BenchResult[] = []
-  for (const distribution of distributions) results.push(...(await pooledRows(threads, distribution)))
+  for (const table of tables)
+    for (const distribution of distributions) results.push(...(await pooledRows(threads, table, distribution)))
   return [...results, ...(await largeTable(threads))]
 }
 
-async function pooledRows(threads: number, distribution: Distribution): Promise<BenchResult[]> {
+async function pooledRows(
+  threads: number,
+  { rows, channels }: (typeof tables)[number],
+  distribution: Distribution,
+): Promise<BenchResult[]> {
   const python = findPython()
+  const args = [distribution, `${rows}`, `${channels}`]
   const executor = new Executor({ threads })
-  const model = { weight: parameter([ROWS, CHANNELS], normal(0.01), { sparse: true }) }
+  const model = { weight: parameter([rows, channels], normal(0.01), { sparse: true }) }
   const parameters = createParameters(model)
   const schema = { ids: field('int32', BAGS * SIZE), offsets: field('int32', BAGS + 1) }
   const build = (m: typeof model, { ids, offsets }: { ids: Loose; offsets: Loose }) => ({
     loss: mean(embeddingBag(m.weight as Loose, ids, offsets) as Loose) as Loose,
   })
   const batches = python
-    ? await importPeer(python, 'embeddingBag', model, parameters, { args: [distribution] })
-    : [drawBags(distribution, ROWS, BAGS, SIZE, 1) as Feeds]
-  const updates = [{ loss: 'loss' as const, parameters: [model.weight], optimizer: rowWiseAdagrad({ lr: 0.01 }) }]
+    ? await importPeer(python, 'embeddingBag', model, parameters, { args })
+    : [drawBags(distribution, rows, BAGS, SIZE, 1) as Feeds]
+  const programOf = (optimizer?: Optimizer) =>
+    compile(model, build as never, {
+      schema,
+      executor,
+      profile: true,
+      ...(optimizer ? { updates: [{ loss: 'loss', parameters: [model.weight], optimizer }] as never } : {}),
+    })
   const kinds = [
-    {
-      name: 'embeddingBag',
-      variant: 'forward',
-      program: compile(model, build as never, { schema, executor, profile: true }),
-    },
+    { name: 'embeddingBag', variant: 'forward', program: programOf(), atMost: forwardBars[distribution] },
     {
       name: 'embeddingBag, backward and row-wise Adagrad',
-      variant: 'step',
-      program: compile(model, build as never, { schema, executor, profile: true, updates: updates as never }),
+      variant: 'rowWise',
+      program: programOf(rowWiseAdagrad({ lr: 0.01 })),
+      atMost: 1 / 5,
+    },
+    {
+      name: 'embeddingBag, backward and Adam',
+      variant: 'adam',
+      program: programOf(adam({ lr: 0.01 })),
+      atMost: 1 / 5,
     },
   ]
   const results: BenchResult[] = []
-  for (const { name, variant, program } of kinds) {
-    results.push(
-      await compareWithPeer({
-        name,
-        shape: `${BAGS} bags of ${SIZE} ${distribution} ids, ${ROWS} x ${CHANNELS}`,
-        threads,
-        batch: BAGS,
-        program: program as never,
-        parameters,
-        batches,
-        peer: 'embeddingBag',
-        args: [distribution],
-        variants: { [variant]: variant },
-        sameLosses: true,
-        steps: 5,
-        rounds: 4,
-      }),
-    )
+  for (const { name, variant, program, atMost } of kinds) {
+    const result = await compareWithPeer({
+      name,
+      shape: `${BAGS} bags of ${SIZE} ${distribution} ids, ${rows} x ${channels}`,
+      threads,
+      batch: BAGS,
+      program: program as never,
+      parameters,
+      batches,
+      peer: 'embeddingBag',
+      args,
+      variants: { [variant]: variant },
+      // Adam goes on from the table that row-wise Adagrad has left.
+      sameLosses: variant !== 'adam',
+      steps: 5,
+      rounds: 4,
+    })
+    results.push(withTarget(result, atMost))
   }
   await executor.close()
   return results
+}
+
+/** Told what share of the peer's time is allowed. */
+function withTarget(result: BenchResult, atMost: number): BenchResult {
+  const { ours, peer } = result
+  if (!peer) return result
+  const target = { text: `at most ${atMost.toFixed(2)} of the peer's time`, met: ours <= atMost * peer.time }
+  return { ...result, target }
 }
 
 async function largeTable(threads: number): Promise<BenchResult[]> {

@@ -16,6 +16,7 @@ export interface BenchResult {
   readonly peer?: { readonly name: string; readonly time: number }
   /** The least time that the work can take, and what that is. */
   readonly floor?: { readonly name: string; readonly time: number }
+  readonly target?: { readonly text: string; readonly met: boolean }
   readonly note?: string
 }
 

@@ -101,13 +101,16 @@ export function backward(
     }
     const inputs = node.inputs.map((value) => tensorOf(value))
     const kept = sparseLookup(node, sparse)
-    if (kept) lookups.set(kept.key, [...(lookups.get(kept.key) ?? []), { ...kept.lookup, dy: arriving[0] as Tensor }])
+    if (kept) {
+      const lookup = withSource(node.source, () => kept.lookup(arriving[0] as Tensor))
+      lookups.set(kept.key, [...(lookups.get(kept.key) ?? []), lookup])
+    }
     const outputsOfNode = node.outputs.map((_, index) => tensorOf({ node, index }))
     const { vjp: rule } = node.op
     const context = { inputs, outputs: outputsOfNode, cotangents: arriving, attributes: node.attributes }
     const given = withSource(node.source, () => rule(context))
     node.inputs.forEach((value, index) => {
-      if (index === kept?.operand) return
+      if (index === 0 && kept) return
       if (needed.has(value.node) || wanted.has(valueKey(value))) accumulate(value, given[index], node.source)
     })
   }
@@ -118,11 +121,14 @@ export function backward(
 function sparseLookup({ op, inputs, attributes }: Node, sparse: ReadonlySet<string>) {
   const rule = op?.lookup
   if (!rule) return null
-  const key = valueKey(inputs[rule.table] as Value)
+  const key = valueKey(inputs[0] as Value)
   if (!sparse.has(key)) return null
-  const operand = (index: number) => tensorOf(inputs[index] as Value)
-  const offsets = rule.offsets === undefined ? null : operand(rule.offsets)
-  return { key, operand: rule.table, lookup: { ids: operand(rule.ids), offsets, attributes } }
+  const lookup = (dy: Tensor): Lookup => {
+    const { ids, offsets = null, shape } = rule(inputs.map(tensorOf), attributes)
+    const rows = shape ? (applyOp(opNamed('reshape'), [dy], { shape })[0] as Tensor) : dy
+    return { ids, offsets, dy: rows, attributes }
+  }
+  return { key, lookup }
 }
 
 const denseUse = (value: Value, source: string) =>

@@ -3,7 +3,7 @@
  * registry, so an op that is defined is an op that is checked.
  */
 
-import { type Dim, formatShape } from '../core/dim.js'
+import { type Dim, formatShape, type Shape } from '../core/dim.js'
 import type { DType } from '../core/dtype.js'
 import { type ErrorCode, type ErrorDetails, KairosError } from '../core/errors.js'
 import type { Random } from '../core/random.js'
@@ -54,6 +54,15 @@ export interface IdRule {
   readonly table?: number
 }
 
+/** Rows of a table that an op reads. */
+export interface LookupRule {
+  readonly ids: Tensor
+  /** They pool rows in bags. */
+  readonly offsets?: Tensor
+  /** What the result is as rows or bags of the table, where it is kept in another shape. */
+  readonly shape?: Shape
+}
+
 export interface OpDefinition<A extends Attributes = Attributes> {
   readonly name: string
   /** The native kernel that runs it, by default the one of the same name. Elementwise ops share one. */
@@ -87,8 +96,8 @@ export interface OpDefinition<A extends Attributes = Attributes> {
     inputs: readonly TensorSpec[],
     attributes: A,
   ) => { readonly symbol: string; readonly limit: Dim; readonly output: number }
-  /** Operand `table` is read only at the rows that `ids` name, so its gradient can be sparse; `offsets` pool rows in bags. */
-  readonly lookup?: { readonly table: number; readonly ids: number; readonly offsets?: number }
+  /** Operand 0 is read only at the rows that the ids name, so its gradient can be sparse. */
+  lookup?(inputs: readonly Tensor[], attributes: A): LookupRule
   /** Operands that hold ids: fed ids are range-checked before a run, with these words. */
   readonly ids?: readonly IdRule[] | ((inputs: readonly TensorSpec[], attributes: A) => readonly IdRule[])
   /** Checks operands and attributes and gives the specs of the results. Throws through `refuse`. */

@@ -92,9 +92,11 @@ export const kernelTable = {
   gatherBackward: kernel(3, 1, { 'paddingIndex?': 'int' }, { raisesIdFault: true }),
   embeddingBag: kernel(3, 1, { mode: 'string' }, { raisesIdFault: true }),
   embeddingBagBackward: kernel(4, 1, { mode: 'string' }, { raisesIdFault: true }),
+  embeddingBags: kernel([3, 63], 1, { rows: 'ints', mode: 'string' }, { raisesIdFault: true }),
   coalesce: kernel([3, 4], 3, { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true, computes: 2 }),
   updateRows: kernel(3, 1, {}, { inPlace: 0 }),
   tableSlots: kernel([1, 64], 1, { rows: 'ints' }, { raisesIdFault: true }),
+  tableBags: kernel([2, 64], 2, { rows: 'ints' }, { raisesIdFault: true }),
 
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),

@@ -32,7 +32,7 @@ function requirePadding(op: string, { paddingIndex }: EmbeddingAttributes): void
 
 const gatherOp: Op<EmbeddingAttributes> = defineOp<EmbeddingAttributes>({
   name: 'gather',
-  lookup: { table: 0, ids: 1 },
+  lookup: ([, ids]: readonly [Tensor, Tensor]) => ({ ids }),
   ids: [{ operand: 1, limit: ([table]) => (table as TensorSpec).shape[0] as Dim, table: 0 }],
   infer([table, ids]: readonly [TensorSpec, TensorSpec], attributes) {
     requireRank('gather', 'table', table, 1)

@@ -8,7 +8,14 @@ export * from './crossEntropy.js'
 export * from './dropout.js'
 export type { Binary, Comparison, Unary } from './elementwise.js'
 export * from './embedding.js'
-export { embeddingBag, type PoolingMode, tableSlots } from './embeddingBag.js'
+export {
+  type BagFeature,
+  embeddingBag,
+  embeddingBags,
+  type PoolingMode,
+  tableBags,
+  tableSlots,
+} from './embeddingBag.js'
 export * from './frequency.js'
 export * from './gram.js'
 export * from './layerNorm.js'

@@ -13,9 +13,12 @@
 #include "hwy/highway.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "cpu/check.h"
 #include "cpu/closure.h"
@@ -49,6 +52,19 @@ Status CheckGather(const CheckContext& context) {
   return CheckGatherShapes(context, context.inputs[0], context.inputs[1], context.outputs[0], "output");
 }
 
+// A row of whole vectors costs less than the call of memcpy.
+HWY_INLINE void CopyRow(const std::byte* from, int64_t bytes, std::byte* to) {
+  const hn::ScalableTag<uint8_t> d;
+  const int64_t step = static_cast<int64_t>(hn::Lanes(d));
+  if (bytes % step != 0 || bytes > 16 * step) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  for (int64_t i = 0; i < bytes; i += step)
+    hn::StoreU(hn::LoadU(d, reinterpret_cast<const uint8_t*>(from) + i), d,
+               reinterpret_cast<uint8_t*>(to) + i);
+}
+
 void Gather(const RunContext& context) noexcept {
   const TensorView &table = context.inputs[0], &ids_view = context.inputs[1];
   const int64_t rows = table.shape[0], count = ids_view.shape.Count();
@@ -63,13 +79,15 @@ void Gather(const RunContext& context) noexcept {
     return;
   }
   const auto row_of = [&](int64_t at) { return std::clamp<int64_t>(ids[at], 0, rows - 1); };
-  const int64_t grain = std::max<int64_t>(1, 65536 / (bytes + 32));
+  const int64_t ahead = std::clamp<int64_t>(4096 / (bytes + 1), kAhead, kBagAhead);
+  // Less is over before another thread has woken up.
+  const int64_t grain = std::max<int64_t>(1, 262144 / (bytes + 32));
   context.team.ParallelFor(count, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t at = begin; at < end; ++at) {
-      if (at + kAhead < end) PrefetchRow(from + row_of(at + kAhead) * bytes, bytes);
+      if (at + ahead < end) PrefetchRow(from + row_of(at + ahead) * bytes, bytes);
       const int64_t row = row_of(at);
       if (row != ids[at]) context.fault.Raise(at, ids[at], rows);
-      if (bytes > 0) std::memcpy(to + at * bytes, from + row * bytes, bytes);
+      if (bytes > 0) CopyRow(from + row * bytes, bytes, to + at * bytes);
     }
   });
 }
@@ -212,41 +230,117 @@ Status CheckEmbeddingBag(const CheckContext& context) {
                       Shape{offsets.shape[0] - 1, table.shape[1]});
 }
 
+// Bags of one feature, pooled into rows of `to` that lie `step` floats apart.
+struct Bags {
+  const float* table;  // the feature's first row
+  int64_t rows;        // of the feature
+  const int32_t* ids;
+  int64_t count;
+  const int32_t* offsets;
+  int operand;  // where the ids stand
+};
+
+bool IdsInside(const RunContext& context, const Bags& bags) {
+  context.team.ParallelFor(bags.count, 32768, [&](int64_t begin, int64_t end, int) {
+    for (int64_t at = begin; at < end; ++at)
+      if (bags.ids[at] < 0 || bags.ids[at] >= bags.rows)
+        return context.fault.Raise(at, bags.ids[at], bags.rows, bags.operand);
+  });
+  return !context.fault.raised.load();
+}
+
+void PoolBag(const Bags& bags, int64_t bag, int64_t width, bool mean, float* row) {
+  const int64_t begin = bags.offsets[bag], end = bags.offsets[bag + 1];
+  SumRowsAt(bags.table, width, bags.ids + begin, end - begin, nullptr, row, bags.count - end);
+  if (!mean || end - begin < 2) return;
+  const FloatTag d;
+  const FloatVector scale = hn::Set(d, 1.0f / static_cast<float>(end - begin));
+  ForVectors(width, [&](int64_t i, size_t live) {
+    Store(hn::Mul(Load(d, row + i, live), scale), d, row + i, live);
+  });
+}
+
+// Feature after feature, so that one table's rows are in the caches at a time.
+void PoolFeatures(const RunContext& context, std::span<const Bags> features, bool mean) {
+  const int64_t width = context.inputs[0].shape[1], count = static_cast<int64_t>(features.size());
+  const TensorView& out = context.outputs[0];
+  const int64_t bags = out.shape[0];
+  float* to = out.As<float>();
+  int64_t ids = 0;
+  for (const Bags& feature : features) {
+    const int offsets = feature.operand + static_cast<int>(count);
+    if (!OffsetsAscend(context, offsets, feature.count) || !IdsInside(context, feature)) {
+      if (bags * count * width > 0) std::memset(to, 0, bags * count * width * sizeof(float));
+      return;
+    }
+    ids += feature.count;
+  }
+  const int64_t ids_of_bag = ids / std::max<int64_t>(bags * count, 1) + 1;
+  const int64_t grain = std::max<int64_t>(1, 16384 / (ids_of_bag * (width + 8)));
+  context.team.ParallelFor(bags * count, grain, [&](int64_t first, int64_t last, int) {
+    for (int64_t at = first; at < last; ++at) {
+      const int64_t feature = at / bags, bag = at % bags;
+      PoolBag(features[feature], bag, width, mean, to + (bag * count + feature) * width);
+    }
+  });
+}
+
+Bags BagsOf(const RunContext& context, int64_t first_row, int64_t rows, int operand, int features) {
+  const TensorView &table = context.inputs[0], &ids = context.inputs[operand];
+  return {
+      table.As<const float>() + first_row * table.shape[1],   rows,   ids.As<const int32_t>(), ids.shape[0],
+      context.inputs[operand + features].As<const int32_t>(), operand};
+}
+
 std::unique_ptr<Kernel> PrepareEmbeddingBag(PrepareContext& prepare) {
   return MakeKernel([mean = prepare.attributes.String("mode") == "mean"](const RunContext& context) {
-    const TensorView& table = context.inputs[0];
-    const int64_t rows = table.shape[0], width = table.shape[1], bags = context.outputs[0].shape[0];
-    const int64_t count = context.inputs[1].shape[0];
-    const int32_t* ids = context.inputs[1].As<const int32_t>();
-    const int32_t* offsets = context.inputs[2].As<const int32_t>();
-    const float* from = table.As<const float>();
-    float* to = context.outputs[0].As<float>();
-    const auto give_up = [&] {
-      if (bags * width > 0) std::memset(to, 0, bags * width * sizeof(float));
-    };
-    if (!OffsetsAscend(context, 2, count)) return give_up();
-    for (int64_t at = 0; at < count; ++at)
-      if (ids[at] < 0 || ids[at] >= rows) {
-        context.fault.Raise(at, ids[at], rows);
-        return give_up();
-      }
-    const int64_t rows_of_bag = count / std::max<int64_t>(bags, 1) + 1;
-    const int64_t grain = std::max<int64_t>(1, 16384 / (rows_of_bag * (width + 8)));
-    context.team.ParallelFor(bags, grain, [&](int64_t first, int64_t last, int) {
-      for (int64_t bag = first; bag < last; ++bag) {
-        const int64_t begin = offsets[bag], end = offsets[bag + 1];
-        for (int64_t at = end; at < std::min<int64_t>(end + kAhead * 4, count); ++at)
-          PrefetchRow(from + ids[at] * width, width * 4);
-        float* row = to + bag * width;
-        SumRowsAt(from, width, ids + begin, end - begin, nullptr, row);
-        if (!mean || end - begin < 2) continue;
-        const FloatTag d;
-        const FloatVector scale = hn::Set(d, 1.0f / static_cast<float>(end - begin));
-        ForVectors(width, [&](int64_t i, size_t live) {
-          Store(hn::Mul(Load(d, row + i, live), scale), d, row + i, live);
-        });
-      }
-    });
+    const Bags bags = BagsOf(context, 0, context.inputs[0].shape[0], 1, 1);
+    PoolFeatures(context, {&bags, 1}, mean);
+  });
+}
+
+// -----------------------------------------------------------------------------------------------------------
+// embeddingBags: table, ids of each feature, offsets of each -> [bags, features * channels]; the table holds the
+// features' tables one after another
+
+constexpr size_t kMostFeatures = 31;  // as many as the kernel table allows operands for
+
+Status CheckEmbeddingBags(const CheckContext& context) {
+  const auto rows = context.attributes.Ints("rows");
+  const size_t features = rows.size();
+  if (features == 0 || features > kMostFeatures || context.inputs.size() != 1 + 2 * features ||
+      context.outputs.size() != 1)
+    return Refuse(context, "rows", "one per feature, 1 to 31 of them", std::to_string(features));
+  const TensorSpec& table = context.inputs[0];
+  KAIROS_RETURN_IF_ERROR(ExpectDType(context, "table", table, DType::kFloat32));
+  if (table.shape.rank != 2) return Refuse(context, "table", "of rank 2", table.shape.ToString());
+  int64_t left = table.shape[0], channels = 0;
+  for (int64_t count : rows)
+    if (count < 0 || (left -= std::min(count, left + 1)) < 0)
+      return Refuse(context, "rows", "0 or more, no more than the table's together", std::to_string(count));
+  const Shape& edges = context.inputs[1 + features].shape;
+  for (size_t feature = 0; feature < features; ++feature) {
+    const TensorSpec &ids = context.inputs[1 + feature], &offsets = context.inputs[1 + features + feature];
+    KAIROS_RETURN_IF_ERROR(ExpectDType(context, "ids", ids, DType::kInt32));
+    if (ids.shape.rank != 1) return Refuse(context, "ids", "of rank 1", ids.shape.ToString());
+    KAIROS_RETURN_IF_ERROR(ExpectOffsets(context, "offsets", offsets));
+    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "offsets", offsets, DType::kInt32, edges));
+  }
+  if (__builtin_mul_overflow(table.shape[1], static_cast<int64_t>(features), &channels))
+    return Refuse(context, "rows", "a result that can be addressed", std::to_string(features));
+  return ExpectTensor(context, "output", context.outputs[0], DType::kFloat32, Shape{edges[0] - 1, channels});
+}
+
+std::unique_ptr<Kernel> PrepareEmbeddingBags(PrepareContext& prepare) {
+  const auto given = prepare.attributes.Ints("rows");
+  return MakeKernel([mean = prepare.attributes.String("mode") == "mean",
+                     rows = std::vector<int64_t>(given.begin(), given.end())](const RunContext& context) {
+    std::array<Bags, kMostFeatures> features;
+    int64_t start = 0;
+    for (size_t feature = 0; feature < rows.size(); start += rows[feature++])
+      features[feature] =
+          BagsOf(context, start, rows[feature], 1 + static_cast<int>(feature), static_cast<int>(rows.size()));
+    PoolFeatures(context, {features.data(), rows.size()}, mean);
   });
 }
 
@@ -261,6 +355,7 @@ std::span<const KernelEntry> EmbeddingEntries() {
       {"gather", CheckGather, Stateless<Gather>},
       {"gatherBackward", CheckGatherBackward, PrepareGatherBackward},
       {"embeddingBag", CheckEmbeddingBag, PrepareEmbeddingBag},
+      {"embeddingBags", CheckEmbeddingBags, PrepareEmbeddingBags},
   };
   return kEntries;
 }

@@ -328,15 +328,20 @@ void UpdateRows(const RunContext& context) noexcept {
 // -----------------------------------------------------------------------------------------------------------
 // tableSlots: ids of several features -> rows of one table that holds theirs one after another
 
-Status CheckTableSlots(const CheckContext& context) {
-  const auto rows = context.attributes.Ints("rows");
-  if (context.outputs.size() != 1 || rows.size() != context.inputs.size())
-    return Refuse(context, "rows", "one per feature", std::to_string(rows.size()));
+Status CheckRowCounts(const CheckContext& context, std::span<const int64_t> rows) {
   int64_t total = 0;
   for (int64_t count : rows)
     if (count < 0 || __builtin_add_overflow(total, count, &total) ||
         total > std::numeric_limits<int32_t>::max())
       return Refuse(context, "rows", "0 or more, fewer than 2^31 together", std::to_string(count));
+  return Ok();
+}
+
+Status CheckTableSlots(const CheckContext& context) {
+  const auto rows = context.attributes.Ints("rows");
+  if (context.outputs.size() != 1 || rows.size() != context.inputs.size())
+    return Refuse(context, "rows", "one per feature", std::to_string(rows.size()));
+  KAIROS_RETURN_IF_ERROR(CheckRowCounts(context, rows));
   Shape expected = context.inputs[0].shape;
   if (expected.rank == kMaxRank) return Refuse(context, "ids", "of rank 7 or less", expected.ToString());
   for (const TensorSpec& ids : context.inputs)
@@ -364,6 +369,68 @@ std::unique_ptr<Kernel> PrepareTableSlots(PrepareContext& prepare) {
   });
 }
 
+// -----------------------------------------------------------------------------------------------------------
+// tableBags: ids and offsets of several features -> slots and offsets of one table; bag b * features + f is bag b of f
+
+Status CheckTableBags(const CheckContext& context) {
+  const auto rows = context.attributes.Ints("rows");
+  const size_t features = rows.size();
+  if (context.outputs.size() != 2 || context.inputs.size() != 2 * features || features == 0)
+    return Refuse(context, "rows", "one per feature", std::to_string(features));
+  KAIROS_RETURN_IF_ERROR(CheckRowCounts(context, rows));
+  const Shape& edges = context.inputs[features].shape;
+  int64_t total = 0, bags = 0;
+  for (size_t feature = 0; feature < features; ++feature) {
+    const TensorSpec &ids = context.inputs[feature], &offsets = context.inputs[features + feature];
+    KAIROS_RETURN_IF_ERROR(ExpectDType(context, "ids", ids, DType::kInt32));
+    if (ids.shape.rank != 1) return Refuse(context, "ids", "of rank 1", ids.shape.ToString());
+    KAIROS_RETURN_IF_ERROR(ExpectOffsets(context, "offsets", offsets));
+    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "offsets", offsets, DType::kInt32, edges));
+    if (__builtin_add_overflow(total, ids.shape[0], &total) || total > std::numeric_limits<int32_t>::max())
+      return Refuse(context, "ids", "fewer than 2^31 together", std::to_string(ids.shape[0]));
+  }
+  if (__builtin_mul_overflow(edges[0] - 1, static_cast<int64_t>(features), &bags) ||
+      bags >= std::numeric_limits<int32_t>::max())
+    return Refuse(context, "offsets", "fewer than 2^31 bags together", edges.ToString());
+  KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "slots", context.outputs[0], DType::kInt32, Shape{total}));
+  return ExpectTensor(context, "offsets", context.outputs[1], DType::kInt32, Shape{bags + 1});
+}
+
+std::unique_ptr<Kernel> PrepareTableBags(PrepareContext& prepare) {
+  const auto given = prepare.attributes.Ints("rows");
+  return MakeKernel([rows = std::vector<int64_t>(given.begin(), given.end())](const RunContext& context) {
+    const int features = static_cast<int>(rows.size());
+    const int64_t bags = context.inputs[features].shape[0] - 1;
+    int32_t* slots = context.outputs[0].As<int32_t>();
+    int32_t* ends = context.outputs[1].As<int32_t>();
+    const auto edges_of = [&](int feature) { return context.inputs[features + feature].As<const int32_t>(); };
+    ends[0] = 0;
+    for (int feature = 0; feature < features; ++feature)
+      if (!OffsetsAscend(context, features + feature, context.inputs[feature].shape[0])) {
+        std::memset(slots, 0, context.outputs[0].shape[0] * sizeof(int32_t));
+        std::memset(ends, 0, (bags * features + 1) * sizeof(int32_t));
+        return;
+      }
+    // Bag b starts behind every feature's bags before b.
+    context.team.ParallelFor(bags, 1024, [&](int64_t first, int64_t last, int) {
+      int32_t end = 0;
+      for (int feature = 0; feature < features; ++feature) end += edges_of(feature)[first];
+      for (int64_t bag = first; bag < last; ++bag) {
+        int64_t start = 0;
+        for (int feature = 0; feature < features; start += rows[feature++]) {
+          const int32_t* ids = context.inputs[feature].As<const int32_t>();
+          for (int64_t at = edges_of(feature)[bag]; at < edges_of(feature)[bag + 1]; ++at) {
+            const bool inside = ids[at] >= 0 && ids[at] < rows[feature];
+            if (!inside) context.fault.Raise(at, ids[at], rows[feature], feature);
+            slots[end++] = static_cast<int32_t>(start + (inside ? ids[at] : 0));
+          }
+          ends[bag * features + feature + 1] = end;
+        }
+      }
+    });
+  });
+}
+
 }  // namespace
 
 std::span<const KernelEntry> SparseEntries() {
@@ -371,6 +438,7 @@ std::span<const KernelEntry> SparseEntries() {
       {"coalesce", CheckCoalesce, PrepareCoalesce},
       {"embeddingBagBackward", CheckBagBackward, PrepareBagBackward},
       {"updateRows", CheckUpdateRows, Stateless<UpdateRows>},
+      {"tableBags", CheckTableBags, PrepareTableBags},
       {"tableSlots", CheckTableSlots, PrepareTableSlots},
   };
   return kEntries;

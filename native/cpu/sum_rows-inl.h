@@ -18,16 +18,18 @@
 HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 
-constexpr int64_t kAhead = 8;  // rows between a prefetch and its use
+constexpr int64_t kAhead = 8;      // rows between a prefetch and its use, where a row is moved
+constexpr int64_t kBagAhead = 48;  // where it is only added to a sum
 
 HWY_INLINE void PrefetchRow(const void* row, int64_t bytes) {
   const auto* line = static_cast<const std::byte*>(row);
   for (int64_t at = 0; at < std::min<int64_t>(bytes, 512); at += 64) hwy::Prefetch(line + at);
 }
 
-// to = the sum of from[picked[i]] in the order of i, each times scales[picked[i]] where there are scales.
+// to = the sum of from[picked[i]] in the order of i, each times scales[picked[i]] where there are scales. `following`
+// more are picked behind these, by whoever sums next; their rows are on the way then.
 HWY_INLINE void SumRowsAt(const float* from, int64_t width, const int32_t* picked, int64_t count,
-                          const float* scales, float* to) {
+                          const float* scales, float* to, int64_t following = 0) {
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   constexpr int64_t kVectors = 4;  // sums that stay in registers
@@ -37,6 +39,8 @@ HWY_INLINE void SumRowsAt(const float* from, int64_t width, const int32_t* picke
     FloatVector sums[kVectors];
     for (FloatVector& sum : sums) sum = hn::Zero(d);
     for (int64_t i = 0; i < count; ++i) {
+      if (column == 0 && i + kBagAhead < count + following)
+        PrefetchRow(from + picked[i + kBagAhead] * width, width * 4);
       const float* row = from + picked[i] * width + column;
       if (scales) {
         for (int64_t k = 0; k < kVectors; ++k)

@@ -1,7 +1,7 @@
 /** Sparse gradients are values: the rows that a batch looked up, and only those are updated. */
 import { describe, expect, it } from 'vitest'
 import { adam, all, compile, createParameters, field, normal, type Optimizer, parameter, sgd } from '../../lib/index.js'
-import { add, embedding, embeddingBag, mean, multiply, sqrt, square, sum } from '../../lib/ops/index.js'
+import { add, embedding, embeddingBag, embeddingBags, mean, multiply, sqrt, square, sum } from '../../lib/ops/index.js'
 import type { Loose } from '../../lib/ops/support.js'
 
 const ROWS = 9
@@ -26,7 +26,7 @@ class Lookups {
 
   constructor(
     sparse: boolean,
-    readonly kind: 'plain' | 'bag' | 'both',
+    readonly kind: 'plain' | 'bag' | 'both' | 'batched',
   ) {
     this.table = parameter([ROWS, 4], normal(1), { sparse })
   }
@@ -34,6 +34,10 @@ class Lookups {
   loss(b: { user: Loose; items: Loose; words: Loose; offsets: Loose }): Loose {
     const plain = add(embedding(this.table, b.user) as Loose, sum(embedding(this.table, b.items) as Loose, 1) as Loose)
     const bag = embeddingBag(this.table, b.words, b.offsets, { mode: 'mean' }) as Loose
+    if (this.kind === 'batched') {
+      const pooled = embeddingBags(this.table, [{ ids: b.words, offsets: b.offsets }], [ROWS], { mode: 'mean' })
+      return mean(square(sum(pooled as Loose, 1))) as Loose
+    }
     const rows = this.kind === 'plain' ? plain : this.kind === 'bag' ? bag : add(plain, bag)
     return mean(square(sum(rows as Loose, 1))) as Loose
   }
@@ -57,7 +61,7 @@ async function train(model: Lookups, optimizer: Optimizer, options: { clipNorm?:
   return { before, table: table as Float32Array, norms }
 }
 
-describe.each(['plain', 'bag', 'both'] as const)('lookups: %s', (kind) => {
+describe.each(['plain', 'bag', 'both', 'batched'] as const)('lookups: %s', (kind) => {
   it('gives with SGD what the dense gradient gives', async () => {
     const sparse = await train(new Lookups(true, kind), sgd())
     const dense = await train(new Lookups(false, kind), sgd())

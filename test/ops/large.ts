@@ -124,6 +124,18 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     },
   ],
   updateRows: () => [{ inputs: [float(9000, 33), ids(9000, 5000), float(5000, 33)], attributes: {} }],
+  tableBags: () => [
+    {
+      inputs: [ids(7, 30000), ids(100, 20000), bags(5000, 30000), bags(5000, 20000)],
+      attributes: { rows: [7, 100] },
+    },
+  ],
+  embeddingBags: () => [
+    {
+      inputs: [float(500, 40), ids(7, 9000), ids(400, 5000), bags(700, 9000), bags(700, 5000)],
+      attributes: { rows: [7, 400], mode: 'mean' },
+    },
+  ],
   tableSlots: () => [{ inputs: [ids(7, 30000), ids(100, 30000), ids(9, 30000)], attributes: { rows: [7, 100, 9] } }],
   dropout: () => [{ inputs: [float(200, 1037), seed], attributes: { rate: 0.3, salt: 5 } }],
   sampleNegatives: () => [

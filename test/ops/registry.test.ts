@@ -156,6 +156,7 @@ describe('the registry', () => {
 
   it('turns a size of every op into a symbol, save where there is none', () => {
     const without = ops.filter((op) => casesOf(op, 1).every(({ live }) => live === undefined)).map(({ name }) => name)
-    expect(without).toEqual([])
+    // Offsets end at the number of ids, so no size can change without its data.
+    expect(without).toEqual(['tableBags'])
   })
 })
