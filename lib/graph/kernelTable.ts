@@ -98,6 +98,10 @@ export const kernelTable = {
   tableSlots: kernel([1, 64], 1, { rows: 'ints' }, { raisesIdFault: true }),
   tableBags: kernel([2, 64], 2, { rows: 'ints' }, { raisesIdFault: true }),
 
+  // Padding
+  packPadded: kernel(1, 4, { time: 'int' }, { raisesIdFault: true, computes: 2 }),
+  pickRows: kernel(3, 1, {}, { raisesIdFault: true }),
+
   // Randomness
   dropout: kernel(2, 1, { rate: 'float', salt: 'int' }, { inPlace: true }),
   sampleNegatives: kernel(1, 1, { classes: 'int', octaves: 'float', salt: 'int' }),

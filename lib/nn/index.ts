@@ -25,6 +25,7 @@ export { RMSNorm } from './rmsNorm.js'
 export {
   type AttentionView,
   historyRange,
+  type PackedRows,
   SelfAttention,
   type SelfAttentionOptions,
 } from './selfAttention.js'

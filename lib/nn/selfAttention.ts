@@ -12,9 +12,12 @@ import {
   max,
   merge,
   notEqual,
+  type Packing,
+  pack,
   select,
   split,
   subtract,
+  unpack,
 } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
 import { Linear } from './linear.js'
@@ -25,6 +28,9 @@ export interface SelfAttentionOptions<Channels extends number> {
   /** Dropout of attention weights. */
   readonly dropout?: number
 }
+
+/** Sequences one after another, without padding: [packed, channels]. */
+export type PackedRows<Channels extends number> = Tensor<readonly [Dim, Channels], 'float32'>
 
 /** Who sees whom, and who asks. */
 export interface AttentionView<B extends Dim, Channels extends number, Q extends Dim = Dim> {
@@ -76,6 +82,28 @@ export class SelfAttention<Channels extends number> {
   }
 
   /**
+   * The same over sequences without their padding, x[packed, channels]: -> [packed, channels], or with `queries`
+   * [batch, queries, channels]. Only the scores see the padded positions, which `range` must leave out.
+   */
+  packed(
+    x: PackedRows<Channels>,
+    packing: Packing,
+    { queries, ...view }: AttentionView<Dim, Channels> & { readonly range: Tensor<readonly [Dim, 2], 'int32'> },
+  ): Tensor<readonly [...Dim[], Channels], 'float32'> {
+    const padded = (rows: Tensor): Loose =>
+      split(unpack(rows, packing), 0, [view.range.shape[0], packing.time] as never) as Loose
+    const asked = queries ? this.query.forward(queries as Loose) : padded(this.query.forward(x as Loose))
+    const mixed = this.attend(
+      asked as Loose,
+      padded(this.key.forward(x as Loose)),
+      padded(this.value.forward(x as Loose)),
+      view,
+    )
+    const rows = queries ? mixed : pack(merge(mixed as Loose, 0, 2) as Loose, packing)
+    return this.output.forward(rows as Loose) as Loose
+  }
+
+  /**
    * x[batch, time, channels] -> [batch, queries, channels], where queries are those of `x` unless others are given. A
    * position that sees nothing gets the output's bias.
    *
@@ -83,21 +111,27 @@ export class SelfAttention<Channels extends number> {
    */
   forward<B extends Dim, T extends Dim, Q extends Dim = T>(
     x: Tensor<readonly [B, T, Channels], 'float32'>,
-    { range, causal = false, bias, queries }: AttentionView<NoInfer<B>, NoInfer<Channels>, Q> = {},
+    { queries, ...view }: AttentionView<NoInfer<B>, NoInfer<Channels>, Q> = {},
   ): Tensor<readonly [B, Q, Channels], 'float32'> {
+    const asked = this.query.forward((queries ?? x) as Loose)
+    return this.output.forward(this.attend(asked as Loose, this.key.forward(x), this.value.forward(x), view)) as Loose
+  }
+
+  /** Projected rows [batch, positions, channels] -> what the queries see: [batch, queries, channels]. */
+  private attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    { range, causal = false, bias }: Pick<AttentionView<Dim, Channels>, 'range' | 'causal' | 'bias'>,
+  ): Loose {
     const headsOf = (projected: Tensor): Loose => split(projected as Loose, -1, [this.heads, this.width]) as Loose
-    const mixed = attention(
-      headsOf(this.query.forward((queries ?? x) as Loose)),
-      headsOf(this.key.forward(x)),
-      headsOf(this.value.forward(x)),
-      {
-        causal,
-        ...(range ? { range: range as Loose } : {}),
-        ...(bias ? { bias: bias as Loose } : {}),
-        ...(isTraining() ? { dropout: { rate: this.rate } } : {}),
-      },
-    )
-    return this.output.forward(merge(mixed as Loose, 2, 2) as Loose) as Loose
+    const mixed = attention(headsOf(query), headsOf(key), headsOf(value), {
+      causal,
+      ...(range ? { range: range as Loose } : {}),
+      ...(bias ? { bias: bias as Loose } : {}),
+      ...(isTraining() ? { dropout: { rate: this.rate } } : {}),
+    })
+    return merge(mixed as Loose, 2, 2) as Loose
   }
 }
 

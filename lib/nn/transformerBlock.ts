@@ -1,10 +1,13 @@
 import type { Dim } from '../core/dim.js'
 import type { Tensor } from '../graph/node.js'
-import { add } from '../ops/index.js'
+import { add, type Packing } from '../ops/index.js'
+import type { Loose } from '../ops/support.js'
 import { Dropout } from './dropout.js'
 import { FeedForward, type FeedForwardActivation } from './feedForward.js'
 import { LayerNorm } from './layerNorm.js'
-import { type AttentionView, SelfAttention } from './selfAttention.js'
+import { type AttentionView, type PackedRows, SelfAttention } from './selfAttention.js'
+
+type Rows<Channels extends number> = Tensor<readonly [...Dim[], Channels], 'float32'>
 
 export interface TransformerBlockOptions<Channels extends number> {
   readonly channels: Channels
@@ -64,17 +67,47 @@ export class TransformerBlock<Channels extends number> {
     x: Tensor<readonly [B, T, Channels], 'float32'>,
     view: AttentionView<NoInfer<B>, NoInfer<Channels>, Q> = {},
   ): Tensor<readonly [B, Q, Channels], 'float32'> {
-    type Rows = Tensor<readonly [B, Q, Channels], 'float32'>
-    const asking = (view.queries ?? x) as Rows
+    return this.through((view.queries ?? x) as Loose, (ready) => {
+      const queries = view.queries ? { queries: ready(view.queries as Loose) as Loose } : {}
+      return this.attention.forward(ready(x as Loose) as Loose, { ...view, ...queries } as never) as Loose
+    })
+  }
+
+  /**
+   * The same over sequences without their padding, x[packed, channels] -> [packed, channels]; with `queries`,
+   * [batch, queries, channels].
+   */
+  packed(
+    x: PackedRows<Channels>,
+    packing: Packing,
+    view: Parameters<SelfAttention<Channels>['packed']>[2],
+  ): Tensor<readonly [...Dim[], Channels], 'float32'> {
+    const { queries } = view
+    return this.through((queries ?? x) as Loose, (ready) => {
+      const asked = queries ? { queries: ready(queries as Loose) as Loose } : {}
+      return this.attention.packed(ready(x as Loose) as Loose, packing, { ...view, ...asked }) as Loose
+    })
+  }
+
+  /** Both parts with their residuals; `attend` gets what makes rows ready for the attention. */
+  private through(
+    asking: Rows<Channels>,
+    attend: (ready: (x: Rows<Channels>) => Rows<Channels>) => Rows<Channels>,
+  ): Loose {
     const { attentionNorm, feedForwardNorm } = this
+    const norm = (layer: LayerNorm<Channels>) => (x: Rows<Channels>) => layer.forward(x as Loose) as Rows<Channels>
+    const feedForward = (x: Rows<Channels>) => this.feedForward.forward(x as Loose) as Rows<Channels>
     if (this.isPre) {
-      const queries = view.queries ? { queries: attentionNorm.forward(view.queries) as Rows } : {}
-      const attended = this.attention.forward<B, T, Q>(attentionNorm.forward(x), { ...view, ...queries })
-      const mixed = this.join(asking, attended)
-      return this.join(mixed, this.feedForward.forward(feedForwardNorm.forward(mixed)) as Rows)
+      const mixed = this.join(asking, attend(norm(attentionNorm)))
+      return this.join(mixed, feedForward(norm(feedForwardNorm)(mixed))) as Loose
     }
-    const mixed = attentionNorm.forward(this.join(asking, this.attention.forward<B, T, Q>(x, view))) as Rows
-    return feedForwardNorm.forward(this.join(mixed, this.feedForward.forward(mixed) as Rows)) as Rows
+    const mixed = norm(attentionNorm)(
+      this.join(
+        asking,
+        attend((x) => x),
+      ),
+    )
+    return norm(feedForwardNorm)(this.join(mixed, feedForward(mixed))) as Loose
   }
 
   private join<S extends readonly Dim[]>(x: Tensor<S, 'float32'>, branch: Tensor<S, 'float32'>): Tensor<S, 'float32'> {

@@ -36,6 +36,7 @@ export {
   unsqueeze,
 } from './movement.js'
 export * from './normalize.js'
+export { type Packing, pack, packPadded, unpack } from './packing.js'
 export * from './ranking.js'
 export * from './reduction.js'
 export * from './rmsNorm.js'

@@ -1,24 +1,32 @@
 /** What models of the next item share: embedded histories in, a score per item out. */
 import type { Dim } from '../core/dim.js'
+import { constant } from '../graph/leaf.js'
 import { normal, parameter } from '../graph/module.js'
 import type { Tensor } from '../graph/node.js'
 import { linearCrossEntropyLoss } from '../losses/index.js'
-import { Dropout, Embedding, historyRange, LayerNorm } from '../nn/index.js'
+import { Dropout, Embedding, historyRange, LayerNorm, type PackedRows } from '../nn/index.js'
 import {
   add,
   broadcast,
   cast,
+  embedding,
   linear,
   mean,
   merge,
+  minimum,
   multiply,
   negate,
   notEqual,
+  type Packing,
+  pack,
+  packPadded,
   reshape,
   sampleNegatives,
   slice,
   softplus,
+  split,
   sum,
+  unpack,
 } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
 import type { SequenceModel } from './system.js'
@@ -39,16 +47,32 @@ export interface NextItemConfig {
   readonly negatives?: number
 }
 
-/** A block over positions: all of them, or the last alone, which is what a next item needs of the last block. */
-export interface SequenceBlock {
-  everyPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B>
-  /** [batch, 1, channels] */
-  lastPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B>
+/** Histories without their padding: [packed, channels]. */
+export type Rows = PackedRows<number>
+
+/** Where the rows of a batch lie. */
+export interface Places {
+  /** Positions that may be attended to. */
+  readonly range: Range<Dim>
+  readonly packing: Packing
 }
 
+/** A block over positions: all of them, or the last alone, which is what a next item needs of the last block. */
+export interface SequenceBlock {
+  everyPosition(x: Rows, places: Places): Rows
+  /** [batch, 1, channels] */
+  lastPosition(x: Rows, places: Places): Sequence<Dim>
+}
+
+/** Histories with their padding, zeros: [batch, time, channels]. */
+export const paddedOf = (x: Rows, { range, packing }: Places): Sequence<Dim> =>
+  split(unpack(x, packing), 0, [range.shape[0], packing.time] as never) as Loose
+
 /** The last row of every history: [batch, 1, channels]. */
-export const lastOf = <B extends Dim>(x: Sequence<B>): Sequence<B> =>
-  slice(x as Loose, 1, x.shape[1] - 1, 1) as Sequence<B>
+export function lastOf(x: Rows, { range, packing: { slots, time } }: Places): Sequence<Dim> {
+  const rows = slice(split(slots as Loose, 0, [range.shape[0], time] as never) as Loose, 1, time - 1, 1)
+  return embedding(x as Loose, rows as Loose) as Loose
+}
 
 /**
  * Items and positions embedded, normalised, passed through blocks; the last position's state scores every item by inner
@@ -81,17 +105,18 @@ export class NextItemModel<Block extends SequenceBlock> implements SequenceModel
     return linearCrossEntropyLoss(state, this.items.weight as Loose, target as Loose) as Tensor<readonly [], 'float32'>
   }
 
-  /** Every position through all blocks: [batch, time, dimensions]. */
+  /** Every position through all blocks: [batch, time, dimensions]; zeros where there is padding. */
   hidden<B extends Dim>(history: Tensor<readonly [B, number], 'int32'>): Sequence<B> {
-    return this.encode(history, historyRange(history), this.blocks)
+    const places = placesOf(history)
+    return paddedOf(this.encode(history, places, this.blocks), places) as Loose
   }
 
   /** The last position's state: [batch, dimensions]. */
   state<B extends Dim>(history: Tensor<readonly [B, number], 'int32'>): Tensor<readonly [B, number], 'float32'> {
-    const range = historyRange(history)
+    const places = placesOf(history)
     const block = this.blocks.at(-1)
-    const before = this.encode(history, range, this.blocks.slice(0, -1))
-    const last = block ? block.lastPosition(before, range) : lastOf(before)
+    const before = this.encode(history, places, this.blocks.slice(0, -1))
+    const last = block ? block.lastPosition(before, places) : lastOf(before, places)
     return merge(last as Loose, 1, 2) as Loose
   }
 
@@ -115,14 +140,23 @@ export class NextItemModel<Block extends SequenceBlock> implements SequenceModel
     return mean(add(merge(wins, 0, 2), sum(losses, 1)) as Loose) as Tensor<readonly [], 'float32'>
   }
 
-  private encode<B extends Dim>(
-    history: Tensor<readonly [B, number], 'int32'>,
-    range: Range<B>,
-    blocks: readonly Block[],
-  ): Sequence<B> {
-    const positions = broadcast(this.positions as Loose, 0, [history.shape[0]])
-    const embedded = add(this.items.forward(history) as Loose, positions as Loose)
-    const start = this.drop.forward(this.norm.forward(embedded as Loose) as Loose) as Sequence<B>
-    return blocks.reduce((x, block) => block.everyPosition(x, range), start)
+  private encode(history: Tensor<readonly [Dim, number], 'int32'>, places: Places, blocks: readonly Block[]): Rows {
+    const { packing } = places
+    const items = this.items.forward(pack(merge(history as Loose, 0, 2) as Loose, packing))
+    const embedded = add(items as Loose, embedding(this.positions as Loose, packing.columns as Loose) as Loose)
+    const start = this.drop.forward(this.norm.forward(embedded as Loose) as Loose) as Rows
+    return blocks.reduce((x, block) => block.everyPosition(x, places), start)
   }
+}
+
+/**
+ * Padding is left out of every computation but the scores of attention, which see none of it. The last position is
+ * always there: an empty history is predicted from its padding.
+ */
+function placesOf(history: Tensor<readonly [Dim, number], 'int32'>): Places {
+  const range = historyRange(history)
+  const [batch, time] = history.shape
+  const last = broadcast(constant(Int32Array.of(time - 1, time), [2]) as Loose, 0, [batch])
+  const kept = minimum(range as Loose, last as Loose) as Loose
+  return { range, packing: packPadded(kept, { time }) }
 }

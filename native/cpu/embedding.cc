@@ -52,19 +52,6 @@ Status CheckGather(const CheckContext& context) {
   return CheckGatherShapes(context, context.inputs[0], context.inputs[1], context.outputs[0], "output");
 }
 
-// A row of whole vectors costs less than the call of memcpy.
-HWY_INLINE void CopyRow(const std::byte* from, int64_t bytes, std::byte* to) {
-  const hn::ScalableTag<uint8_t> d;
-  const int64_t step = static_cast<int64_t>(hn::Lanes(d));
-  if (bytes % step != 0 || bytes > 16 * step) {
-    std::memcpy(to, from, bytes);
-    return;
-  }
-  for (int64_t i = 0; i < bytes; i += step)
-    hn::StoreU(hn::LoadU(d, reinterpret_cast<const uint8_t*>(from) + i), d,
-               reinterpret_cast<uint8_t*>(to) + i);
-}
-
 void Gather(const RunContext& context) noexcept {
   const TensorView &table = context.inputs[0], &ids_view = context.inputs[1];
   const int64_t rows = table.shape[0], count = ids_view.shape.Count();

@@ -1,4 +1,4 @@
-// Sums of rows picked by number: what lookups in bags and gradients of lookups come down to.
+// Rows picked by number, moved or added up: what lookups and their gradients come down to.
 
 // Highway's include guard: it flips once per CPU variant.
 #if defined(KAIROS_CPU_SUM_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/rows-inl.h"
 #include "hwy/cache_control.h"
@@ -24,6 +25,19 @@ constexpr int64_t kBagAhead = 48;  // where it is only added to a sum
 HWY_INLINE void PrefetchRow(const void* row, int64_t bytes) {
   const auto* line = static_cast<const std::byte*>(row);
   for (int64_t at = 0; at < std::min<int64_t>(bytes, 512); at += 64) hwy::Prefetch(line + at);
+}
+
+// A row of whole vectors costs less than the call of memcpy.
+HWY_INLINE void CopyRow(const std::byte* from, int64_t bytes, std::byte* to) {
+  const hn::ScalableTag<uint8_t> d;
+  const int64_t step = static_cast<int64_t>(hn::Lanes(d));
+  if (bytes % step != 0 || bytes > 16 * step) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  for (int64_t i = 0; i < bytes; i += step)
+    hn::StoreU(hn::LoadU(d, reinterpret_cast<const uint8_t*>(from) + i), d,
+               reinterpret_cast<uint8_t*>(to) + i);
 }
 
 // to = the sum of from[picked[i]] in the order of i, each times scales[picked[i]] where there are scales. `following`

@@ -18,6 +18,15 @@ const bags = (count: number, values: number): ReferenceArray => {
   const cuts = Array.from({ length: count - 1 }, () => random.int(values + 1)).sort((a, b) => a - b)
   return typed('int32', [count + 1], (index) => [0, ...cuts, values][index] as number)
 }
+/** Where each of many positions finds its row, or -1, and each row its position. */
+const spread = (rows: number, positions: number): [picked: ReferenceArray, inverse: ReferenceArray] => {
+  const places = Array.from({ length: rows }, (_, row) => Math.floor((row * positions) / rows))
+  const rowOf = new Map(places.map((place, row) => [place, row]))
+  return [
+    typed('int32', [positions], (place) => rowOf.get(place) ?? -1),
+    typed('int32', [rows], (row) => places[row] as number),
+  ]
+}
 const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
@@ -124,6 +133,18 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
     },
   ],
   updateRows: () => [{ inputs: [float(9000, 33), ids(9000, 5000), float(5000, 33)], attributes: {} }],
+  packPadded: () => [
+    {
+      inputs: [typed('int32', [3000, 2], (i) => (i % 2 === 0 ? (i * 7) % 60 : 50))],
+      attributes: { time: 60, symbol: 'packed' },
+    },
+  ],
+  pickRows: () => [
+    {
+      inputs: [float(9000, 64), ...spread(9000, 20_000)],
+      attributes: {},
+    },
+  ],
   tableBags: () => [
     {
       inputs: [ids(7, 30000), ids(100, 20000), bags(5000, 30000), bags(5000, 20000)],

@@ -6,9 +6,17 @@
  */
 import type { Dim } from '../../core/dim.js'
 import { Dropout, FeedForward, FrequencyLayer, LayerNorm, SelfAttention } from '../../nn/index.js'
-import { add, multiply } from '../../ops/index.js'
+import { add, merge, multiply, pack } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
-import { lastOf, NextItemModel, type Range, type Sequence, type SequenceBlock } from '../nextItem.js'
+import {
+  lastOf,
+  NextItemModel,
+  type Places,
+  paddedOf,
+  type Rows,
+  type Sequence,
+  type SequenceBlock,
+} from '../nextItem.js'
 import type { FrequencyConfig } from './config.js'
 
 /** A branch with its residual: LayerNorm(x + dropout(branch(x))). */
@@ -21,8 +29,8 @@ class Residual {
     this.drop = new Dropout(rate)
   }
 
-  join<B extends Dim>(x: Sequence<B>, branch: Sequence<B>): Sequence<B> {
-    return this.norm.forward(add(this.drop.forward(branch), x) as Loose) as Loose
+  join<X extends Rows | Sequence<Dim>>(x: X, branch: X): X {
+    return this.norm.forward(add(this.drop.forward(branch as Loose) as Loose, x as Loose) as Loose) as unknown as X
   }
 }
 
@@ -45,25 +53,28 @@ class Block implements SequenceBlock {
     this.alpha = alpha
   }
 
-  everyPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
-    const attended = this.attention.forward(x, { range, causal: true })
-    return this.finish(x, attended, this.frequency?.forward(x))
+  everyPosition(x: Rows, places: Places): Rows {
+    const { range, packing } = places
+    const attended = this.attention.packed(x, packing, { range, causal: true }) as Rows
+    const filtered = this.frequency?.forward(paddedOf(x, places))
+    return this.finish(x, attended, filtered && (pack(merge(filtered as Loose, 0, 2) as Loose, packing) as Rows))
   }
 
-  lastPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
-    const queries = lastOf(x)
-    const attended = this.attention.forward(x, { range, causal: true, queries })
-    return this.finish(queries, attended, this.frequency?.last(x))
+  lastPosition(x: Rows, places: Places): Sequence<Dim> {
+    const queries = lastOf(x, places)
+    const { range, packing } = places
+    const attended = this.attention.packed(x, packing, { range, causal: true, queries }) as Sequence<Dim>
+    return this.finish(queries, attended, this.frequency?.last(paddedOf(x, places)))
   }
 
   /** alpha * frequency branch + (1 - alpha) * attention branch, then the feed-forward part. */
-  private finish<B extends Dim>(x: Sequence<B>, attended: Sequence<B>, filtered?: Sequence<B>): Sequence<B> {
+  private finish<X extends Rows | Sequence<Dim>>(x: X, attended: X, filtered?: X): X {
     const { alpha, frequencyResidual } = this
-    let mixed = this.attentionResidual.join(x, attended)
+    let mixed: Loose = this.attentionResidual.join(x, attended) as Loose
     if (filtered && frequencyResidual) {
-      mixed = add(multiply(frequencyResidual.join(x, filtered), alpha), multiply(mixed, 1 - alpha))
+      mixed = add(multiply(frequencyResidual.join(x, filtered) as Loose, alpha), multiply(mixed, 1 - alpha)) as Loose
     }
-    return this.feedForwardResidual.join(mixed, this.feedForward.forward(mixed as Loose) as Loose)
+    return this.feedForwardResidual.join(mixed as unknown as X, this.feedForward.forward(mixed) as unknown as X)
   }
 }
 

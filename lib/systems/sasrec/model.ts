@@ -7,7 +7,7 @@
  */
 import type { Dim } from '../../core/dim.js'
 import { TransformerBlock } from '../../nn/index.js'
-import { lastOf, NextItemModel, type Range, type Sequence, type SequenceBlock } from '../nextItem.js'
+import { lastOf, NextItemModel, type Places, type Rows, type Sequence, type SequenceBlock } from '../nextItem.js'
 import type { SasrecConfig } from './config.js'
 
 class Block extends TransformerBlock<number> implements SequenceBlock {
@@ -15,12 +15,13 @@ class Block extends TransformerBlock<number> implements SequenceBlock {
     super({ channels: dimensions, heads, dropout, norm: 'post', epsilon: 1e-12 })
   }
 
-  everyPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
-    return this.forward(x, { range, causal: true })
+  everyPosition(x: Rows, { range, packing }: Places): Rows {
+    return this.packed(x, packing, { range, causal: true }) as Rows
   }
 
-  lastPosition<B extends Dim>(x: Sequence<B>, range: Range<B>): Sequence<B> {
-    return this.forward(x, { range, causal: true, queries: lastOf(x) })
+  lastPosition(x: Rows, places: Places): Sequence<Dim> {
+    const { range, packing } = places
+    return this.packed(x, packing, { range, causal: true, queries: lastOf(x, places) }) as Sequence<Dim>
   }
 }
 
