@@ -15,6 +15,7 @@ import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
 import { sasrecBench } from './sasrec.js'
 import { type BenchResult, formatResult, header } from './support.js'
+import { topKBench } from './topK.js'
 import { trainingStepBench } from './trainingStep.js'
 
 const benches = {
@@ -27,6 +28,7 @@ const benches = {
   memoryBound: memoryBoundBench,
   mmoe: mmoeBench,
   sasrec: sasrecBench,
+  topK: topKBench,
   trainingStep: trainingStepBench,
 }
 
