@@ -2,16 +2,20 @@
 import type { Tensor } from '../lib/graph/node.js'
 import { Executor, gradients, input } from '../lib/index.js'
 import {
+  abs,
   add,
   dropout,
   exp,
   frequencyFilter,
   layerNorm,
+  maximum,
   multiply,
+  relu,
   rmsNorm,
   sigmoid,
   softmax,
   sqrt,
+  subtract,
   sum,
 } from '../lib/ops/index.js'
 import { copyOf, kernelTimes, large, verifyOutputs } from './kernelTime.js'
@@ -64,6 +68,7 @@ function both(
 }
 
 const chain = (x: Loose) => sqrt(add(multiply(sigmoid(x), exp(multiply(x, -0.5))), 1)) as Tensor
+const plain = (x: Loose) => relu(add(multiply(subtract(x, 0.1), maximum(abs(x), 0.5)), 1)) as Tensor
 const mask = { random: input('random', [2], 'int32'), salt: 1 } as const
 
 function cases(): Case[] {
@@ -77,7 +82,8 @@ function cases(): Case[] {
       moved: 3,
       target: 1.25,
     },
-    ...both('elementwise chain of 6', chain, ['elementwise', 'elementwise']),
+    ...both('elementwise chain of 6, plain arithmetic', plain, ['elementwise', 'elementwise']),
+    ...both('elementwise chain of 6, exponentials and a root', chain, ['elementwise', 'elementwise']),
     ...both('softmax', (x) => softmax(x), ['softmax', 'softmaxBackward']),
     ...both('layerNorm', (x, shape) => layerNorm(x as never, rowOf('g', shape), rowOf('b', shape)), [
       'layerNorm',

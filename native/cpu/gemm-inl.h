@@ -145,16 +145,30 @@ constexpr TileTable MakeTiles() {
 
 inline constexpr TileTable kTiles = MakeTiles();
 
-// Four rows of four become four columns of four.
-HWY_INLINE void TransposeFour(const float* from, int64_t from_step, float* to, int64_t to_step) {
+#if HWY_TARGET != HWY_SCALAR
+// Blocks of four floats, `step` apart.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadBlocks(D d, const float* from, int64_t step) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Half<D> half;
+    constexpr int64_t kBlocks = hn::MaxLanes(half) / 4;
+    return hn::Combine(d, LoadBlocks(half, from + kBlocks * step, step), LoadBlocks(half, from, step));
+  }
+}
+#endif
+
+// As many rows of four as `d` has lanes become four rows of as many.
+template <class D>
+HWY_INLINE void TransposeFour([[maybe_unused]] D d, const float* from, int64_t from_step, float* to, int64_t to_step) {
 #if HWY_TARGET == HWY_SCALAR
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) to[j * to_step + i] = from[i * from_step + j];
 #else
-  const hn::CappedTag<float, 4> d;
-  const hn::RepartitionToWide<decltype(d)> pair;
-  const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + from_step);
-  const auto e = hn::LoadU(d, from + 2 * from_step), f = hn::LoadU(d, from + 3 * from_step);
+  const hn::RepartitionToWide<D> pair;
+  const auto row = [=](int i) HWY_ATTR { return LoadBlocks(d, from + i * from_step, 4 * from_step); };
+  const auto a = row(0), b = row(1), e = row(2), f = row(3);
   const auto low_ab = hn::BitCast(pair, hn::InterleaveLower(d, a, b));
   const auto low_ef = hn::BitCast(pair, hn::InterleaveLower(d, e, f));
   const auto high_ab = hn::BitCast(pair, hn::InterleaveUpper(d, a, b));
@@ -185,9 +199,12 @@ inline void PackB(const Operand& b, int64_t depth, int64_t columns, float* to) {
     for (int64_t k = 0; k < deep; k += 4) {
       const float* from = b.At(k, first);
       float* row = to + k * kTileColumns;
-      for (int64_t n = 0; n < quads; n += 4)
-        TransposeFour(from + n * b.column_step, b.column_step, row + n, kTileColumns);
-      for (int64_t n = quads; n < width; ++n)
+      int64_t n = 0;
+      for (; kLanes > 1 && n + kLanes <= quads; n += kLanes)
+        TransposeFour(FloatTag(), from + n * b.column_step, b.column_step, row + n, kTileColumns);
+      for (; n < quads; n += 4)
+        TransposeFour(hn::CappedTag<float, 4>(), from + n * b.column_step, b.column_step, row + n, kTileColumns);
+      for (; n < width; ++n)
         for (int i = 0; i < 4; ++i) row[i * kTileColumns + n] = from[n * b.column_step + i];
     }
     for (int64_t k = deep; k < depth; ++k)

@@ -10,6 +10,7 @@
 #include "cpu/families.h"
 #include "cpu/rows-inl.h"
 #include "cpu/variants.h"
+#include "hwy/cache_control.h"
 
 #ifndef KAIROS_CPU_SOFTMAX_CC_
 #define KAIROS_CPU_SOFTMAX_CC_
@@ -46,6 +47,7 @@ void SoftmaxRow(const float* x, float* y, int64_t count) {
   double sum[1];
   SumRow(count, sum, [=](int64_t i, size_t live, FloatVector* partial) HWY_ATTR {
     constexpr float kLeast = -std::numeric_limits<float>::infinity();
+    hwy::Prefetch(x + i + 2 * count);  // a row after the next: meanwhile memory would be idle
     FloatVector term = math::ExpOfSmall(d, hn::Sub(Load(d, x + i, live, kLeast), most));
     Store(term, d, y + i, live);
     // Were the maximum minus infinity, lanes that are not live would be NaN.
