@@ -102,7 +102,7 @@ function cases(): Case[] {
 
 /** Time of a mask's random words: dropout of what stays in the second-level cache, by its share of elements. */
 async function drawingTime(count: number, executor: Executor): Promise<number> {
-  const few = 1 << 16
+  const few = 1 << 18
   const x = input('x', [few])
   const [times = []] = await kernelTimes([dropout(x, { rate: 0.1, ...mask })], executor, [['dropout']])
   return (quantile(times, 0) * count) / few

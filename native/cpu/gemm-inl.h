@@ -196,16 +196,19 @@ inline void PackB(const Operand& b, int64_t depth, int64_t columns, float* to) {
       continue;
     }
     const int64_t quads = width / 4 * 4, deep = depth / 4 * 4;
-    for (int64_t k = 0; k < deep; k += 4) {
-      const float* from = b.At(k, first);
-      float* row = to + k * kTileColumns;
+    // A cache line of each row at a time: rows may lie a power of two apart, so that few of their lines stay in L1.
+    constexpr int64_t kLine = 16;
+    for (int64_t line = 0; line < deep; line += kLine) {
+      const int64_t stop = std::min(line + kLine, deep);
       int64_t n = 0;
-      for (; kLanes > 1 && n + kLanes <= quads; n += kLanes)
-        TransposeFour(FloatTag(), from + n * b.column_step, b.column_step, row + n, kTileColumns);
-      for (; n < quads; n += 4)
-        TransposeFour(hn::CappedTag<float, 4>(), from + n * b.column_step, b.column_step, row + n, kTileColumns);
+      const auto transpose = [&](auto d) HWY_ATTR {
+        for (int64_t k = line; k < stop; k += 4)
+          TransposeFour(d, b.At(k, first + n), b.column_step, to + k * kTileColumns + n, kTileColumns);
+      };
+      for (; kLanes > 4 && n + kLanes <= quads; n += kLanes) transpose(FloatTag());
+      for (; n < quads; n += 4) transpose(hn::CappedTag<float, 4>());
       for (; n < width; ++n)
-        for (int i = 0; i < 4; ++i) row[i * kTileColumns + n] = from[n * b.column_step + i];
+        for (int64_t k = line; k < stop; ++k) to[k * kTileColumns + n] = *b.At(k, first + n);
     }
     for (int64_t k = deep; k < depth; ++k)
       for (int64_t n = 0; n < width; ++n) to[k * kTileColumns + n] = *b.At(k, first + n);

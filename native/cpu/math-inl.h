@@ -38,13 +38,21 @@ HWY_INLINE hn::Vec<D> NotANumber(D d) {
 template <class D, class V>
 HWY_INLINE V AtMost(D d, V x, hn::TFromD<D> limit) {
   const V bound = hn::Set(d, limit);
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  return hn::Min(bound, x);  // the instruction answers its second operand where either is NaN
+#else
   return hn::IfThenElse(hn::Gt(x, bound), bound, x);
+#endif
 }
 
 template <class D, class V>
 HWY_INLINE V AtLeast(D d, V x, hn::TFromD<D> limit) {
   const V bound = hn::Set(d, limit);
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  return hn::Max(bound, x);
+#else
   return hn::IfThenElse(hn::Lt(x, bound), bound, x);
+#endif
 }
 
 // c[0] + c[1] x + c[2] x^2 ...
