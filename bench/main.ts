@@ -47,7 +47,7 @@ console.log(
 const results: BenchResult[] = []
 for (const [name, bench] of Object.entries(benches)) {
   if (only !== undefined && name !== only) continue
-  for (let threads = Number(process.env.FROM ?? 1); threads <= cpu.cores; threads *= 2) {
+  for (let threads = 1; threads <= cpu.cores; threads *= 2) {
     for (const result of await bench(threads)) {
       results.push(result)
       console.log(formatResult(result).filter(Boolean).join('  '))

@@ -161,7 +161,8 @@ HWY_INLINE hn::Vec<D> LoadBlocks(D d, const float* from, int64_t step) {
 
 // As many rows of four as `d` has lanes become four rows of as many.
 template <class D>
-HWY_INLINE void TransposeFour([[maybe_unused]] D d, const float* from, int64_t from_step, float* to, int64_t to_step) {
+HWY_INLINE void TransposeFour([[maybe_unused]] D d, const float* from, int64_t from_step, float* to,
+                              int64_t to_step) {
 #if HWY_TARGET == HWY_SCALAR
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) to[j * to_step + i] = from[i * from_step + j];

@@ -138,8 +138,8 @@ class LayerNormBackward final : public Kernel {
     const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
     const float *weight = context.inputs[1].As<float>(), *mean = context.inputs[2].As<float>();
     const float* rstd = context.inputs[3].As<float>();
-    const double* sums = SumOverRows(
-        context.team, context.scratch, rows, 2 * count, [&](int64_t row, float* block) HWY_ATTR {
+    const double* sums =
+        SumOverRows(context.team, context.scratch, rows, 2 * count, [&](int64_t row, float* block) HWY_ATTR {
           NormalizeBackwardRow(x.As<float>() + row * count, weight, mean[row], rstd[row],
                                dy.As<float>() + row * count, count,
                                context.outputs[0].As<float>() + row * count, block, block + count);

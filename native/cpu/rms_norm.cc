@@ -121,8 +121,8 @@ class RmsNormBackward final : public Kernel {
     const TensorView &x = context.inputs[0], &dy = context.inputs[3];
     const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
     const float *weight = context.inputs[1].As<float>(), *rstd = context.inputs[2].As<float>();
-    const double* sums = SumOverRows(
-        context.team, context.scratch, rows, count, [&](int64_t row, float* block) HWY_ATTR {
+    const double* sums =
+        SumOverRows(context.team, context.scratch, rows, count, [&](int64_t row, float* block) HWY_ATTR {
           NormalizeBackwardRow(x.As<float>() + row * count, weight, rstd[row], dy.As<float>() + row * count,
                                count, context.outputs[0].As<float>() + row * count, block);
         });

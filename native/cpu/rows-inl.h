@@ -85,7 +85,8 @@ HWY_INLINE void SumRow(int64_t count, double (&sums)[kTerms], Term term) {
       for (int turn = 0; turn < 4; ++turn) term(i + turn * lanes, static_cast<size_t>(lanes), partial[turn]);
     for (; i < end; i += lanes) term(i, static_cast<size_t>(HWY_MIN(lanes, end - i)), partial[0]);
     for (size_t t = 0; t < kTerms; ++t) {
-      const FloatVector front = hn::Add(partial[0][t], partial[1][t]), back = hn::Add(partial[2][t], partial[3][t]);
+      const FloatVector front = hn::Add(partial[0][t], partial[1][t]),
+                        back = hn::Add(partial[2][t], partial[3][t]);
       sums[t] += hn::GetLane(hn::SumOfLanes(d, hn::Add(front, back)));
     }
   }

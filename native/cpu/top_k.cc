@@ -135,7 +135,8 @@ std::unique_ptr<Kernel> PrepareTopK(PrepareContext& prepare) {
   prepare.scratch_bytes = sizeof(uint64_t) * static_cast<size_t>(most) * static_cast<size_t>(prepare.threads);
   return MakeKernel([k, most](const RunContext& context) {
     const TensorView& x = context.inputs[0];
-    const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last(), room = RoomFor(k, count);
+    const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last(),
+                  room = RoomFor(k, count);
     float* values = context.outputs[0].As<float>();
     int32_t* indices = context.outputs[1].As<int32_t>();
     uint64_t* scratch = reinterpret_cast<uint64_t*>(context.scratch);
@@ -146,9 +147,11 @@ std::unique_ptr<Kernel> PrepareTopK(PrepareContext& prepare) {
         const float* from = x.As<float>() + row * count;
         context.team.ParallelFor(parts, 1, [&](int64_t begin, int64_t end, int) HWY_ATTR {
           for (int64_t part = begin; part < end; ++part)
-            SelectWords(from, count * part / parts, count * (part + 1) / parts, k, scratch + most * part, room);
+            SelectWords(from, count * part / parts, count * (part + 1) / parts, k, scratch + most * part,
+                        room);
         });
-        for (int64_t part = 1; part < parts; ++part) std::copy_n(scratch + most * part, k, scratch + k * part);
+        for (int64_t part = 1; part < parts; ++part)
+          std::copy_n(scratch + most * part, k, scratch + k * part);
         WriteBest(from, k, scratch, k * parts, values + row * k, indices + row * k);
       }
       return;
