@@ -16,6 +16,7 @@ import { mmoeBench } from './mmoe.js'
 import { sasrecBench } from './sasrec.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { tableBatchedBench } from './tableBatched.js'
+import { topKBench } from './topK.js'
 import { trainingStepBench } from './trainingStep.js'
 
 const benches = {
@@ -29,6 +30,7 @@ const benches = {
   mmoe: mmoeBench,
   sasrec: sasrecBench,
   tableBatched: tableBatchedBench,
+  topK: topKBench,
   trainingStep: trainingStepBench,
 }
 

@@ -16,6 +16,7 @@ export interface BenchResult {
   readonly peer?: { readonly name: string; readonly time: number }
   /** The least time that the work can take, and what that is. */
   readonly floor?: { readonly name: string; readonly time: number }
+  /** What the case must reach, in words, and whether it did. */
   readonly target?: { readonly text: string; readonly met: boolean }
   readonly note?: string
 }
@@ -92,7 +93,7 @@ export async function verify(
 
 const number = (time: number) => (time >= 10 ? time.toFixed(1) : time.toPrecision(3))
 
-export function formatResult({ name, shape, threads, ours, spread, peer, floor, note }: BenchResult): string[] {
+export function formatResult({ name, shape, threads, ours, spread, peer, floor, target, note }: BenchResult): string[] {
   return [
     name,
     shape,
@@ -102,6 +103,7 @@ export function formatResult({ name, shape, threads, ours, spread, peer, floor, 
     peer ? (ours / peer.time).toFixed(2) : '',
     floor ? `${number(floor.time)} ${floor.name}` : '',
     floor ? `${Math.round((100 * floor.time) / ours)} %` : '',
+    target ? `${target.text}: ${target.met ? 'met' : 'MISSED'}` : '',
     note ?? '',
   ]
 }
@@ -115,5 +117,6 @@ export const header = [
   'ours / peer',
   'floor, ms',
   'of the floor',
+  'target',
   'note',
 ]

@@ -121,17 +121,12 @@ class CrossEntropyBackward final : public Kernel {
   int64_t ignored_;
 };
 
-template <class Type>
-std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
-  return std::make_unique<Type>(context);
-}
-
 }  // namespace
 
 std::span<const KernelEntry> CrossEntropyEntries() {
   static constexpr KernelEntry kEntries[] = {
-      {"softmaxCrossEntropy", CheckCrossEntropy, Prepare<CrossEntropy>},
-      {"softmaxCrossEntropyBackward", CheckCrossEntropyBackward, Prepare<CrossEntropyBackward>},
+      {"softmaxCrossEntropy", CheckCrossEntropy, Stateful<CrossEntropy>},
+      {"softmaxCrossEntropyBackward", CheckCrossEntropyBackward, Stateful<CrossEntropyBackward>},
   };
   return kEntries;
 }

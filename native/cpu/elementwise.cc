@@ -307,6 +307,7 @@ class ElementwiseKernel final : public Kernel {
   void AssignSlots();
   Binding Bind(const RunContext& context) const;
   void Fill(const Binding& binding, uint32_t* scratch, uint32_t** at, int64_t count) const;
+  void FetchAhead(const Binding& binding, int64_t next, int64_t step) const;
   void RunTile(const Binding& binding, uint32_t* scratch, uint32_t** at, int64_t begin, int64_t count) const;
 
   std::vector<Value> values_;
@@ -468,6 +469,23 @@ void ElementwiseKernel::Fill(const Binding& binding, uint32_t* scratch, uint32_t
   }
 }
 
+// Before each step, its share of the next tile: of many steps the first reads memory and the last writes it, which
+// would leave it idle during those between.
+HWY_INLINE void ElementwiseKernel::FetchAhead(const Binding& binding, int64_t next, int64_t step) const {
+  constexpr int64_t kLine = 16;  // elements
+  const int64_t steps = static_cast<int64_t>(steps_.size()), lines = tile_ / kLine;
+  if (steps < 3) return;
+  const int64_t first = lines * step / steps * kLine, last = lines * (step + 1) / steps * kLine;
+  for (size_t i = 0; i < binding.inputs.size(); ++i)
+    if (values_[i].kind == Value::kInPlace)
+      for (int64_t at = next + first; at < next + last; at += kLine)
+        __builtin_prefetch(binding.inputs[i].As<uint32_t>() + at);
+  for (size_t i = 0; i < results_.size(); ++i)
+    if (binding.direct[i])
+      for (int64_t at = next + first; at < next + last; at += kLine)
+        __builtin_prefetch(binding.outputs[i].As<uint32_t>() + at, 1);
+}
+
 // Either whole vectors, in place, or the few elements at the end, padded.
 void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint32_t** at, int64_t begin,
                                 int64_t count) const {
@@ -511,7 +529,11 @@ void ElementwiseKernel::RunTile(const Binding& binding, uint32_t* scratch, uint3
     at[value] = whole ? binding.outputs[i].As<uint32_t>() + begin : scratch + values_[value].slot * tile_;
   }
 
-  for (const Step& step : steps_) step.loop(at[step.a], at[step.b], at[step.c], at[step.to], padded);
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    FetchAhead(binding, begin + tile_, static_cast<int64_t>(i));
+    const Step& step = steps_[i];
+    step.loop(at[step.a], at[step.b], at[step.c], at[step.to], padded);
+  }
 
   for (size_t i = 0; i < results_.size(); ++i) {
     const TensorView& output = binding.outputs[i];

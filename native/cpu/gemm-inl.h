@@ -145,16 +145,31 @@ constexpr TileTable MakeTiles() {
 
 inline constexpr TileTable kTiles = MakeTiles();
 
-// Four rows of four become four columns of four.
-HWY_INLINE void TransposeFour(const float* from, int64_t from_step, float* to, int64_t to_step) {
+#if HWY_TARGET != HWY_SCALAR
+// Blocks of four floats, `step` apart.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadBlocks(D d, const float* from, int64_t step) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Half<D> half;
+    constexpr int64_t kBlocks = hn::MaxLanes(half) / 4;
+    return hn::Combine(d, LoadBlocks(half, from + kBlocks * step, step), LoadBlocks(half, from, step));
+  }
+}
+#endif
+
+// As many rows of four as `d` has lanes become four rows of as many.
+template <class D>
+HWY_INLINE void TransposeFour([[maybe_unused]] D d, const float* from, int64_t from_step, float* to,
+                              int64_t to_step) {
 #if HWY_TARGET == HWY_SCALAR
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) to[j * to_step + i] = from[i * from_step + j];
 #else
-  const hn::CappedTag<float, 4> d;
-  const hn::RepartitionToWide<decltype(d)> pair;
-  const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + from_step);
-  const auto e = hn::LoadU(d, from + 2 * from_step), f = hn::LoadU(d, from + 3 * from_step);
+  const hn::RepartitionToWide<D> pair;
+  const auto row = [=](int i) HWY_ATTR { return LoadBlocks(d, from + i * from_step, 4 * from_step); };
+  const auto a = row(0), b = row(1), e = row(2), f = row(3);
   const auto low_ab = hn::BitCast(pair, hn::InterleaveLower(d, a, b));
   const auto low_ef = hn::BitCast(pair, hn::InterleaveLower(d, e, f));
   const auto high_ab = hn::BitCast(pair, hn::InterleaveUpper(d, a, b));
@@ -182,13 +197,19 @@ inline void PackB(const Operand& b, int64_t depth, int64_t columns, float* to) {
       continue;
     }
     const int64_t quads = width / 4 * 4, deep = depth / 4 * 4;
-    for (int64_t k = 0; k < deep; k += 4) {
-      const float* from = b.At(k, first);
-      float* row = to + k * kTileColumns;
-      for (int64_t n = 0; n < quads; n += 4)
-        TransposeFour(from + n * b.column_step, b.column_step, row + n, kTileColumns);
-      for (int64_t n = quads; n < width; ++n)
-        for (int i = 0; i < 4; ++i) row[i * kTileColumns + n] = from[n * b.column_step + i];
+    // A cache line of each row at a time: rows may lie a power of two apart, so that few of their lines stay in L1.
+    constexpr int64_t kLine = 16;
+    for (int64_t line = 0; line < deep; line += kLine) {
+      const int64_t stop = std::min(line + kLine, deep);
+      int64_t n = 0;
+      const auto transpose = [&](auto d) HWY_ATTR {
+        for (int64_t k = line; k < stop; k += 4)
+          TransposeFour(d, b.At(k, first + n), b.column_step, to + k * kTileColumns + n, kTileColumns);
+      };
+      for (; kLanes > 4 && n + kLanes <= quads; n += kLanes) transpose(FloatTag());
+      for (; n < quads; n += 4) transpose(hn::CappedTag<float, 4>());
+      for (; n < width; ++n)
+        for (int64_t k = line; k < stop; ++k) to[k * kTileColumns + n] = *b.At(k, first + n);
     }
     for (int64_t k = deep; k < depth; ++k)
       for (int64_t n = 0; n < width; ++n) to[k * kTileColumns + n] = *b.At(k, first + n);

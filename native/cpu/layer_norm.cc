@@ -14,9 +14,11 @@
 #include <cmath>
 
 #include "cpu/check.h"
+#include "cpu/column_sums-inl.h"
 #include "cpu/families.h"
 #include "cpu/rows-inl.h"
 #include "cpu/variants.h"
+#include "hwy/cache_control.h"
 
 #ifndef KAIROS_CPU_LAYER_NORM_CC_
 #define KAIROS_CPU_LAYER_NORM_CC_
@@ -68,6 +70,7 @@ void NormalizeRow(const float* x, const float* weight, const float* bias, double
   SumRow(count, squares, [=](int64_t i, size_t live, FloatVector* partial) HWY_ATTR {
     const FloatVector centered = hn::Sub(Load(d, x + i, live, mean), hn::Set(d, mean));
     partial[0] = hn::MulAdd(centered, centered, partial[0]);
+    hwy::Prefetch(x + i + 2 * count);
   });
   const float rstd = static_cast<float>(1 / std::sqrt(squares[0] / static_cast<double>(count) + epsilon));
   ForVectors(count, [=](int64_t i, size_t live) HWY_ATTR {
@@ -109,6 +112,8 @@ void NormalizeBackwardRow(const float* x, const float* weight, float mean, float
     const FloatVector normal = hn::Mul(hn::Sub(Load(d, x + i, live, mean), center), scale);
     partial[0] = hn::Add(partial[0], g);
     partial[1] = hn::MulAdd(g, normal, partial[1]);
+    hwy::Prefetch(x + i + 2 * count);
+    hwy::Prefetch(dy + i + 2 * count);
   });
   const FloatVector mean_g = hn::Set(d, static_cast<float>(sums[0] / static_cast<double>(count)));
   const FloatVector mean_gn = hn::Set(d, static_cast<float>(sums[1] / static_cast<double>(count)));
@@ -122,14 +127,10 @@ void NormalizeBackwardRow(const float* x, const float* weight, float mean, float
   });
 }
 
-// Sums over rows are kept per thread, in float over a block of rows and in double across blocks, and added in
-// the order of threads. A thread's scratch: double total[2][count], float block[2][count].
 class LayerNormBackward final : public Kernel {
  public:
   explicit LayerNormBackward(PrepareContext& context) {
-    const size_t bytes = 2 * (sizeof(double) + sizeof(float)) * context.inputs[0].shape.Last();
-    stride_ = (bytes + 63) / 64 * 64;
-    context.scratch_bytes = stride_ * static_cast<size_t>(context.threads);
+    context.scratch_bytes = SumRowsBytes(2 * context.inputs[0].shape.Last());
   }
 
   void Run(const RunContext& context) noexcept override {
@@ -137,50 +138,23 @@ class LayerNormBackward final : public Kernel {
     const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
     const float *weight = context.inputs[1].As<float>(), *mean = context.inputs[2].As<float>();
     const float* rstd = context.inputs[3].As<float>();
-    const auto total_of = [&](int thread) {
-      return reinterpret_cast<double*>(context.scratch + stride_ * thread);
-    };
-    for (int thread = 0; thread < context.team.size(); ++thread)
-      std::fill_n(total_of(thread), 2 * count, 0.0);
-
-    constexpr int64_t kBlock = 64;
-    context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
-      double* total = total_of(thread);
-      float* block = reinterpret_cast<float*>(total + 2 * count);
-      for (int64_t first = begin; first < end; first += kBlock) {
-        std::fill_n(block, 2 * count, 0.0f);
-        for (int64_t row = first; row < std::min(end, first + kBlock); ++row)
+    const double* sums =
+        SumOverRows(context.team, context.scratch, rows, 2 * count, [&](int64_t row, float* block) HWY_ATTR {
           NormalizeBackwardRow(x.As<float>() + row * count, weight, mean[row], rstd[row],
                                dy.As<float>() + row * count, count,
                                context.outputs[0].As<float>() + row * count, block, block + count);
-        for (int64_t i = 0; i < 2 * count; ++i) total[i] += block[i];
-      }
-    });
-
-    for (int64_t i = 0; i < 2 * count; ++i) {
-      double sum = 0;
-      for (int thread = 0; thread < context.team.size(); ++thread) sum += total_of(thread)[i];
-      float* to =
-          i < count ? context.outputs[1].As<float>() + i : context.outputs[2].As<float>() + (i - count);
-      *to = static_cast<float>(sum);
-    }
+        });
+    std::copy_n(sums, count, context.outputs[1].As<float>());
+    std::copy_n(sums + count, count, context.outputs[2].As<float>());
   }
-
- private:
-  size_t stride_;
 };
-
-template <class Type>
-std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
-  return std::make_unique<Type>(context);
-}
 
 }  // namespace
 
 std::span<const KernelEntry> LayerNormEntries() {
   static constexpr KernelEntry kEntries[] = {
-      {"layerNorm", CheckLayerNorm, Prepare<LayerNorm>},
-      {"layerNormBackward", CheckLayerNormBackward, Prepare<LayerNormBackward>},
+      {"layerNorm", CheckLayerNorm, Stateful<LayerNorm>},
+      {"layerNormBackward", CheckLayerNormBackward, Stateful<LayerNormBackward>},
   };
   return kEntries;
 }

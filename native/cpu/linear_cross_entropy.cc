@@ -358,17 +358,12 @@ class LinearCrossEntropyBackward final : public Kernel {
   size_t pack_offset_;
 };
 
-template <class Type>
-std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
-  return std::make_unique<Type>(context);
-}
-
 }  // namespace
 
 std::span<const KernelEntry> LinearCrossEntropyEntries() {
   static constexpr KernelEntry kEntries[] = {
-      {"linearCrossEntropy", CheckLinearCrossEntropy, Prepare<LinearCrossEntropy>},
-      {"linearCrossEntropyBackward", CheckLinearCrossEntropyBackward, Prepare<LinearCrossEntropyBackward>},
+      {"linearCrossEntropy", CheckLinearCrossEntropy, Stateful<LinearCrossEntropy>},
+      {"linearCrossEntropyBackward", CheckLinearCrossEntropyBackward, Stateful<LinearCrossEntropyBackward>},
   };
   return kEntries;
 }

@@ -38,13 +38,21 @@ HWY_INLINE hn::Vec<D> NotANumber(D d) {
 template <class D, class V>
 HWY_INLINE V AtMost(D d, V x, hn::TFromD<D> limit) {
   const V bound = hn::Set(d, limit);
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  return hn::Min(bound, x);  // the instruction answers its second operand where either is NaN
+#else
   return hn::IfThenElse(hn::Gt(x, bound), bound, x);
+#endif
 }
 
 template <class D, class V>
 HWY_INLINE V AtLeast(D d, V x, hn::TFromD<D> limit) {
   const V bound = hn::Set(d, limit);
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  return hn::Max(bound, x);
+#else
   return hn::IfThenElse(hn::Lt(x, bound), bound, x);
+#endif
 }
 
 // c[0] + c[1] x + c[2] x^2 ...
@@ -55,26 +63,41 @@ HWY_INLINE V Polynomial(D d, V x, const float (&c)[kCount]) {
   return sum;
 }
 
+// e^r of |r| <= log(2) / 2.
+template <class D, class V>
+HWY_INLINE V ExpOfRest(D d, V r) {
+  constexpr float kRest[] = {0.49999994f, 0.1666652f, 0.0416684f, 0.008368851f, 0.001381432f};
+  return hn::Add(hn::MulAdd(Polynomial(d, r, kRest), hn::Mul(r, r), r), hn::Set(d, 1.0f));
+}
+
+// Of floats of at most 80, such as differences from a maximum, in two thirds of the work: 2^n e^r with n whole, found
+// by the rounding of a large sum, and |r| <= log(2) / 2. Below `least`, at least -87, it is 0: no result is so small
+// that processors take a slow path for it.
+template <class D, class V>
+HWY_INLINE V ExpOfSmall(D d, V x, float least = -87.0f) {
+  const hn::RebindToUnsigned<D> bits;
+  const V large = hn::Set(d, 0x1.8p23f + 127);  // its last bits become n plus the exponent's bias
+  const V sum = hn::MulAdd(x, hn::Set(d, 1.44269504f), large), n = hn::Sub(sum, large);
+  const V r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
+  const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, sum)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, least)), hn::Mul(ExpOfRest(d, r), power));
+}
+
 // Any float type. At 104 the float exponential has long overflowed, at 708 the double one nearly has.
 template <class D, class V>
 HWY_INLINE V Exp(D d, V x) {
   constexpr hn::TFromD<D> kLimit = sizeof(hn::TFromD<D>) == 4 ? 104 : 706;
+#if HWY_TARGET == HWY_AVX3
+  // One instruction multiplies by 2^n, into the denormal numbers and to infinity.
+  if constexpr (sizeof(hn::TFromD<D>) == 4 && hn::MaxLanes(D()) == 16) {
+    const V y = AtMost(d, AtLeast(d, x, -kLimit), kLimit);
+    const V n = hn::Round(hn::Mul(y, hn::Set(d, 1.44269504f)));
+    const V r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), y));
+    return V{_mm512_scalef_ps(ExpOfRest(d, r).raw, n.raw)};
+  }
+#endif
   const V y = hn::Exp(d, AtMost(d, x, kLimit));
   return hn::IfThenElse(hn::Eq(x, x), y, x);
-}
-
-// Of floats of at most 80, such as differences from a maximum, in two thirds of the work: 2^n e^r with n whole, found
-// by the rounding of a large sum, and |r| <= log(2) / 2. Below -87 it is 0.
-template <class D, class V>
-HWY_INLINE V ExpOfSmall(D d, V x) {
-  const hn::RebindToUnsigned<D> bits;
-  constexpr float kRest[] = {0.49999994f, 0.1666652f, 0.0416684f, 0.008368851f, 0.001381432f};
-  const V large = hn::Set(d, 0x1.8p23f + 127);  // its last bits become n plus the exponent's bias
-  const V sum = hn::MulAdd(x, hn::Set(d, 1.44269504f), large), n = hn::Sub(sum, large);
-  const V r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
-  const V e = hn::Add(hn::MulAdd(Polynomial(d, r, kRest), hn::Mul(r, r), r), hn::Set(d, 1.0f));
-  const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, sum)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.0f)), hn::Mul(e, power));
 }
 
 template <class D, class V>
@@ -100,12 +123,25 @@ HWY_INLINE V Tanh(D d, V x) {
   return hn::Tanh(d, hn::CopySign(AtMost(d, hn::Abs(x), 20), x));
 }
 
+// 1 / x of normal x in the middle of the range, to a unit in the last place: division would wait for its one unit.
+template <class D, class V>
+HWY_INLINE V Reciprocal(D d, V x) {
+#if HWY_TARGET == HWY_AVX3
+  // A guess of 14 bits, made exact by one step after Newton.
+  if constexpr (hn::MaxLanes(D()) == 16) {
+    const V guess = V{_mm512_rcp14_ps(x.raw)};
+    return hn::MulAdd(hn::NegMulAdd(x, guess, hn::Set(d, 1.0f)), guess, guess);
+  }
+#endif
+  return hn::Div(hn::Set(d, 1.0f), x);
+}
+
 // From exp(-|x|), which neither overflows nor loses the small results.
 template <class D, class V>
 HWY_INLINE V Sigmoid(D d, V x) {
   const V one = hn::Set(d, hn::TFromD<D>(1));
   const V small = math::Exp(d, hn::Neg(hn::Abs(x)));
-  return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), small, one), hn::Add(one, small));
+  return hn::Mul(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), small, one), Reciprocal(d, hn::Add(one, small)));
 }
 
 // log(1 + e^x) = max(x, 0) + log1p(e^-|x|).
@@ -123,7 +159,7 @@ HWY_INLINE V NormalTail(D d, V a, V exponential) {
   constexpr float kTail[] = {0.139618643f, 0.139914804f,  0.119417036f, 0.107262773f, -0.0274828896f,
                              0.165801802f, -0.261712669f, 0.146950922f, -0.029770439f};
   const V one = hn::Set(d, 1.0f);
-  const V t = hn::Div(one, hn::MulAdd(a, hn::Set(d, 0.35f), one));
+  const V t = Reciprocal(d, hn::MulAdd(a, hn::Set(d, 0.35f), one));
   return hn::Mul(hn::Mul(exponential, t), Polynomial(d, t, kTail));
 }
 
@@ -133,7 +169,7 @@ HWY_INLINE V Erf(D d, V x) {
   constexpr float kNear[] = {1.12837917f,    -0.376126267f,    0.112835947f,   -0.026854212f,
                              0.00518908742f, -0.000801686429f, 7.87587506e-05f};
   const V a = AtMost(d, hn::Abs(x), 10.0f), square = hn::Mul(a, a);
-  const V tail = NormalTail(d, hn::Mul(a, hn::Set(d, 1.41421356f)), math::Exp(d, hn::Neg(square)));
+  const V tail = NormalTail(d, hn::Mul(a, hn::Set(d, 1.41421356f)), ExpOfSmall(d, hn::Neg(square), -83.0f));
   const V far = hn::NegMulAdd(hn::Set(d, 2.0f), tail, hn::Set(d, 1.0f));
   const V near = hn::Mul(a, Polynomial(d, square, kNear));
   return hn::CopySign(hn::IfThenElse(hn::Lt(a, hn::Set(d, 1.0f)), near, far), x);
@@ -146,9 +182,10 @@ HWY_INLINE V NormalCdf(D d, V x, V exponential) {
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
 }
 
+// 0 beyond 12.9 deviations, where products with it would be denormal, and slow.
 template <class D, class V>
 HWY_INLINE V HalfSquareExponential(D d, V x) {
-  return math::Exp(d, hn::Mul(hn::Mul(x, hn::Set(d, -0.5f)), x));
+  return ExpOfSmall(d, hn::Mul(hn::Mul(x, hn::Set(d, -0.5f)), x), -83.0f);
 }
 
 // x P(X < x), the exact form. Clamped below so that minus infinity gives its limit, zero.

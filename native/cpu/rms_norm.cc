@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "cpu/check.h"
+#include "cpu/column_sums-inl.h"
 #include "cpu/families.h"
 #include "cpu/rows-inl.h"
 #include "cpu/variants.h"
@@ -110,61 +111,31 @@ void NormalizeBackwardRow(const float* x, const float* weight, float rstd, const
   });
 }
 
-// The sum over rows is kept per thread, in float over a block of rows and in double across blocks, and added in
-// the order of threads. A thread's scratch: double total[count], float block[count].
 class RmsNormBackward final : public Kernel {
  public:
   explicit RmsNormBackward(PrepareContext& context) {
-    const size_t bytes = (sizeof(double) + sizeof(float)) * context.inputs[0].shape.Last();
-    stride_ = (bytes + 63) / 64 * 64;
-    context.scratch_bytes = stride_ * static_cast<size_t>(context.threads);
+    context.scratch_bytes = SumRowsBytes(context.inputs[0].shape.Last());
   }
 
   void Run(const RunContext& context) noexcept override {
     const TensorView &x = context.inputs[0], &dy = context.inputs[3];
     const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
     const float *weight = context.inputs[1].As<float>(), *rstd = context.inputs[2].As<float>();
-    const auto total_of = [&](int thread) {
-      return reinterpret_cast<double*>(context.scratch + stride_ * thread);
-    };
-    for (int thread = 0; thread < context.team.size(); ++thread) std::fill_n(total_of(thread), count, 0.0);
-
-    constexpr int64_t kBlock = 64;
-    context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
-      double* total = total_of(thread);
-      float* block = reinterpret_cast<float*>(total + count);
-      for (int64_t first = begin; first < end; first += kBlock) {
-        std::fill_n(block, count, 0.0f);
-        for (int64_t row = first; row < std::min(end, first + kBlock); ++row)
+    const double* sums =
+        SumOverRows(context.team, context.scratch, rows, count, [&](int64_t row, float* block) HWY_ATTR {
           NormalizeBackwardRow(x.As<float>() + row * count, weight, rstd[row], dy.As<float>() + row * count,
                                count, context.outputs[0].As<float>() + row * count, block);
-        for (int64_t i = 0; i < count; ++i) total[i] += block[i];
-      }
-    });
-
-    float* dweight = context.outputs[1].As<float>();
-    for (int64_t i = 0; i < count; ++i) {
-      double sum = 0;
-      for (int thread = 0; thread < context.team.size(); ++thread) sum += total_of(thread)[i];
-      dweight[i] = static_cast<float>(sum);
-    }
+        });
+    std::copy_n(sums, count, context.outputs[1].As<float>());
   }
-
- private:
-  size_t stride_;
 };
-
-template <class Type>
-std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
-  return std::make_unique<Type>(context);
-}
 
 }  // namespace
 
 std::span<const KernelEntry> RmsNormEntries() {
   static constexpr KernelEntry kEntries[] = {
-      {"rmsNorm", CheckRmsNorm, Prepare<RmsNorm>},
-      {"rmsNormBackward", CheckRmsNormBackward, Prepare<RmsNormBackward>},
+      {"rmsNorm", CheckRmsNorm, Stateful<RmsNorm>},
+      {"rmsNormBackward", CheckRmsNormBackward, Stateful<RmsNormBackward>},
   };
   return kEntries;
 }

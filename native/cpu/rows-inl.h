@@ -66,18 +66,29 @@ HWY_INLINE void Store(FloatVector v, FloatTag d, float* to, size_t live) {
 }
 
 // Sums of term(i, live) over [0, count), kTerms at once. Terms must be zero in lanes that are not live. Float
-// within blocks, double across them: 32 additions a lane lose little, however long the row.
+// within blocks, double across them: 32 additions a lane lose little, however long the row. Vectors go to four sums
+// by turns, or each addition would wait for the one before.
 template <size_t kTerms, class Term>
 HWY_INLINE void SumRow(int64_t count, double (&sums)[kTerms], Term term) {
   const FloatTag d;
-  const int64_t block = 32 * static_cast<int64_t>(hn::Lanes(d));
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t block = 4 * 32 * lanes;
   for (double& sum : sums) sum = 0;
   for (int64_t begin = 0; begin < count; begin += block) {
-    FloatVector partial[kTerms];
-    for (FloatVector& vector : partial) vector = hn::Zero(d);
-    ForVectors(HWY_MIN(block, count - begin),
-               [&](int64_t i, size_t live) HWY_ATTR { term(begin + i, live, partial); });
-    for (size_t t = 0; t < kTerms; ++t) sums[t] += hn::GetLane(hn::SumOfLanes(d, partial[t]));
+    FloatVector partial[4][kTerms];
+    for (auto& vectors : partial)
+      for (FloatVector& vector : vectors) vector = hn::Zero(d);
+    const int64_t end = HWY_MIN(begin + block, count);
+    int64_t i = begin;
+    for (; i + 4 * lanes <= end; i += 4 * lanes)
+#pragma GCC unroll 4
+      for (int turn = 0; turn < 4; ++turn) term(i + turn * lanes, static_cast<size_t>(lanes), partial[turn]);
+    for (; i < end; i += lanes) term(i, static_cast<size_t>(HWY_MIN(lanes, end - i)), partial[0]);
+    for (size_t t = 0; t < kTerms; ++t) {
+      const FloatVector front = hn::Add(partial[0][t], partial[1][t]),
+                        back = hn::Add(partial[2][t], partial[3][t]);
+      sums[t] += hn::GetLane(hn::SumOfLanes(d, hn::Add(front, back)));
+    }
   }
 }
 
@@ -85,13 +96,20 @@ HWY_INLINE void SumRow(int64_t count, double (&sums)[kTerms], Term term) {
 HWY_INLINE float MaxRow(const float* x, int64_t count) {
   const FloatTag d;
   constexpr float kLeast = -std::numeric_limits<float>::infinity();
-  FloatVector most = hn::Set(d, kLeast);
-  ForVectors(count,
-             [&](int64_t i, size_t live) HWY_ATTR { most = hn::Max(most, Load(d, x + i, live, kLeast)); });
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  FloatVector most = hn::Set(d, kLeast), second = most;
+  int64_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes) {
+    most = hn::Max(most, hn::LoadU(d, x + i));
+    second = hn::Max(second, hn::LoadU(d, x + i + lanes));
+  }
+  for (; i < count; i += lanes)
+    most = hn::Max(most, Load(d, x + i, static_cast<size_t>(HWY_MIN(lanes, count - i)), kLeast));
+  most = hn::Max(most, second);
   // Not MaxOfLanes: one target's starts from the least finite value.
-  float lanes[hn::MaxLanes(FloatTag())];
-  hn::StoreU(most, d, lanes);
-  return *std::max_element(lanes, lanes + hn::Lanes(d));
+  float each[hn::MaxLanes(FloatTag())];
+  hn::StoreU(most, d, each);
+  return *std::max_element(each, each + lanes);
 }
 
 // The sum of exp(x - most), leaving the terms in `terms` unless it is null. Terms of the maximum, all 1,
@@ -102,7 +120,7 @@ HWY_INLINE double SumExp(const float* x, float most, int64_t count, float* terms
   SumRow(count, sums, [=](int64_t i, size_t live, FloatVector* partial) HWY_ATTR {
     const FloatVector shift = hn::Set(d, most);
     const FloatVector from = Load(d, x + i, live, -std::numeric_limits<float>::infinity());
-    FloatVector term = math::Exp(d, hn::Sub(from, shift));
+    FloatVector term = math::ExpOfSmall(d, hn::Sub(from, shift));
     if (terms != nullptr) Store(term, d, terms + i, live);
     // Were the maximum minus infinity, lanes that are not live would be NaN.
     if (live < hn::Lanes(d)) term = hn::IfThenElseZero(hn::FirstN(d, live), term);

@@ -4,10 +4,13 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include <limits>
+
 #include "cpu/check.h"
 #include "cpu/families.h"
 #include "cpu/rows-inl.h"
 #include "cpu/variants.h"
+#include "hwy/cache_control.h"
 
 #ifndef KAIROS_CPU_SOFTMAX_CC_
 #define KAIROS_CPU_SOFTMAX_CC_
@@ -39,9 +42,20 @@ namespace {
 
 // A row of minus infinities gives NaN, as in PyTorch: there is no distribution to return.
 void SoftmaxRow(const float* x, float* y, int64_t count) {
-  const float scale = static_cast<float>(1 / SumExp(x, MaxRow(x, count), count, y));
+  const FloatTag d;
+  const FloatVector most = hn::Set(d, MaxRow(x, count));
+  double sum[1];
+  SumRow(count, sum, [=](int64_t i, size_t live, FloatVector* partial) HWY_ATTR {
+    constexpr float kLeast = -std::numeric_limits<float>::infinity();
+    hwy::Prefetch(x + i + 2 * count);  // a row after the next: meanwhile memory would be idle
+    FloatVector term = math::ExpOfSmall(d, hn::Sub(Load(d, x + i, live, kLeast), most));
+    Store(term, d, y + i, live);
+    // Were the maximum minus infinity, lanes that are not live would be NaN.
+    if (live < hn::Lanes(d)) term = hn::IfThenElseZero(hn::FirstN(d, live), term);
+    partial[0] = hn::Add(partial[0], term);
+  });
+  const float scale = static_cast<float>(1 / sum[0]);
   ForVectors(count, [=](int64_t i, size_t live) HWY_ATTR {
-    const FloatTag d;
     Store(hn::Mul(Load(d, y + i, live), hn::Set(d, scale)), d, y + i, live);
   });
 }

@@ -78,8 +78,8 @@ HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 namespace {
 
-void SelectRow(const float* x, int64_t count, int64_t k, uint64_t* words, int64_t room, float* values,
-               int32_t* indices) {
+// Leaves the words of the k greatest of x[begin, end), or of all where there are fewer, in any order; answers how many.
+int64_t SelectWords(const float* x, int64_t begin, int64_t end, int64_t k, uint64_t* words, int64_t room) {
   const FloatTag d;
   const hn::RebindToSigned<FloatTag> di;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -87,29 +87,38 @@ void SelectRow(const float* x, int64_t count, int64_t k, uint64_t* words, int64_
   // With fewer than k numbers seen, everything passes.
   bool bounded = false;
   float bound = 0;
+  const auto keep_best = [&] {
+    if (found <= k) return;
+    std::nth_element(words, words + (k - 1), words + found, std::greater<>());
+    found = k;
+  };
   const auto gather = [&](int64_t index) {
     words[found++] = WordOf(x[index], index);
     if (found < room) return;
-    std::nth_element(words, words + (k - 1), words + found, std::greater<>());
-    found = k;
+    keep_best();
     bound = x[IndexOf(words[k - 1])];
     bounded = !std::isnan(bound);
   };
-  int64_t i = 0;
-  while (i < count && !bounded) gather(i++);
+  int64_t i = begin;
+  while (i < end && !bounded) gather(i++);
   // A later equal never ranks before an earlier one. What passes an old bound is dropped at the next one.
   int32_t passed[hn::MaxLanes(FloatTag())];
-  for (; i + lanes <= count; i += lanes) {
+  for (; i + lanes <= end; i += lanes) {
     const auto above = hn::Gt(hn::LoadU(d, x + i), hn::Set(d, bound));
     if (HWY_LIKELY(hn::AllFalse(d, above))) continue;
     const auto places = hn::Iota(di, static_cast<int32_t>(i));
     const size_t passing = hn::CompressStore(places, hn::RebindMask(di, above), di, passed);
     for (size_t j = 0; j < passing; ++j) gather(passed[j]);
   }
-  for (; i < count; ++i)
+  for (; i < end; ++i)
     if (x[i] > bound) gather(i);
-  if (found > k) std::nth_element(words, words + (k - 1), words + found, std::greater<>());
-  std::sort(words, words + k, std::greater<>());
+  keep_best();
+  return found;
+}
+
+// Writes out the k greatest of `found` words.
+void WriteBest(const float* x, int64_t k, uint64_t* words, int64_t found, float* values, int32_t* indices) {
+  std::partial_sort(words, words + k, words + found, std::greater<>());
   for (int64_t rank = 0; rank < k; ++rank) {
     const int64_t index = IndexOf(words[rank]);
     values[rank] = x[index];
@@ -117,18 +126,43 @@ void SelectRow(const float* x, int64_t count, int64_t k, uint64_t* words, int64_
   }
 }
 
+// Elements that are worth a thread of their own.
+constexpr int64_t kLeastPart = 16384;
+
 std::unique_ptr<Kernel> PrepareTopK(PrepareContext& prepare) {
   const int64_t k = prepare.attributes.Int("k");
   const int64_t most = RoomFor(k, prepare.inputs[0].shape.Last());
   prepare.scratch_bytes = sizeof(uint64_t) * static_cast<size_t>(most) * static_cast<size_t>(prepare.threads);
   return MakeKernel([k, most](const RunContext& context) {
     const TensorView& x = context.inputs[0];
-    const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last();
+    const int64_t rows = x.shape.Product(0, x.shape.rank - 1), count = x.shape.Last(),
+                  room = RoomFor(k, count);
+    float* values = context.outputs[0].As<float>();
+    int32_t* indices = context.outputs[1].As<int32_t>();
+    uint64_t* scratch = reinterpret_cast<uint64_t*>(context.scratch);
+    // Rows fewer than threads are cut: the best of a row are among those of its parts.
+    const int64_t parts = std::min<int64_t>(context.team.size(), count / std::max(kLeastPart, k));
+    if (rows < context.team.size() && parts > 1) {
+      for (int64_t row = 0; row < rows; ++row) {
+        const float* from = x.As<float>() + row * count;
+        context.team.ParallelFor(parts, 1, [&](int64_t begin, int64_t end, int) HWY_ATTR {
+          for (int64_t part = begin; part < end; ++part)
+            SelectWords(from, count * part / parts, count * (part + 1) / parts, k, scratch + most * part,
+                        room);
+        });
+        for (int64_t part = 1; part < parts; ++part)
+          std::copy_n(scratch + most * part, k, scratch + k * part);
+        WriteBest(from, k, scratch, k * parts, values + row * k, indices + row * k);
+      }
+      return;
+    }
     context.team.ParallelFor(rows, RowGrain(count), [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
-      uint64_t* words = reinterpret_cast<uint64_t*>(context.scratch) + most * thread;
-      for (int64_t row = begin; row < end; ++row)
-        SelectRow(x.As<float>() + row * count, count, k, words, RoomFor(k, count),
-                  context.outputs[0].As<float>() + row * k, context.outputs[1].As<int32_t>() + row * k);
+      uint64_t* words = scratch + most * thread;
+      for (int64_t row = begin; row < end; ++row) {
+        const float* from = x.As<float>() + row * count;
+        const int64_t found = SelectWords(from, 0, count, k, words, room);
+        WriteBest(from, k, words, found, values + row * k, indices + row * k);
+      }
     });
   });
 }

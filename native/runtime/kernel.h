@@ -150,6 +150,12 @@ std::unique_ptr<Kernel> Stateless(PrepareContext&) {
   return std::make_unique<FunctionKernel>();
 }
 
+// A kernel with tables of its own, which its constructor builds.
+template <class Type>
+std::unique_ptr<Kernel> Stateful(PrepareContext& context) {
+  return std::make_unique<Type>(context);
+}
+
 // nullptr when no kernel has that name. Reads constant tables only; each family exports one list per variant.
 const KernelEntry* FindKernel(std::string_view name, CpuVariant variant);
 std::vector<std::string> KernelNames();
