@@ -1,4 +1,4 @@
-/** What benchmarks share: alternating measurements of kernel time, medians, and a table. */
+/** What benchmarks share: a case's result, alternating measurements of kernel time, medians. */
 import { arrayOf } from '../lib/core/dtype.js'
 import { createRandom } from '../lib/core/random.js'
 import { specOf, type Tensor } from '../lib/graph/node.js'
@@ -16,6 +16,9 @@ export interface BenchResult {
   readonly peer?: { readonly name: string; readonly time: number }
   /** The least time that the work can take, and what that is. */
   readonly floor?: { readonly name: string; readonly time: number }
+  /** What the case must reach, in words, and whether it did. */
+  /** What grows, for the plot of times against sizes: cases of one name make a line. */
+  readonly size?: { readonly axis: string; readonly value: number }
   /** What the case must reach, in words, and whether it did. */
   readonly target?: { readonly text: string; readonly met: boolean }
   readonly note?: string
@@ -46,6 +49,24 @@ export const quantile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] as number
 
 export const median = (sorted: readonly number[]): number => quantile(sorted, 0.5)
+
+/** Our times in a result. */
+export const timesOf = (sorted: readonly number[]): Pick<BenchResult, 'ours' | 'spread'> => ({
+  ours: median(sorted),
+  spread: [quantile(sorted, 0.25), quantile(sorted, 0.75)],
+})
+
+/** `at least 1.5x faster than FFTW`, and whether that is so. */
+export const fasterThan = (ours: number, peer: number, factor: number, name: string) => ({
+  text: `${factor}x faster than ${name}`,
+  met: peer / ours >= factor,
+})
+
+/** `at most 1.3x plain copy`, and whether that is so. */
+export const atMost = (ours: number, floor: number, factor: number, name: string) => ({
+  text: `at most ${factor}x ${name}`,
+  met: ours <= factor * floor,
+})
 
 /** Kernel time of a graph over fed inputs, without the copying of feeds. */
 export function contender(
@@ -90,33 +111,3 @@ export async function verify(
     if (!(difference <= 1e-4 * largest)) throw new Error(`${name}: results differ at ${i}: ${x} and ${b?.[i]}`)
   })
 }
-
-const number = (time: number) => (time >= 10 ? time.toFixed(1) : time.toPrecision(3))
-
-export function formatResult({ name, shape, threads, ours, spread, peer, floor, target, note }: BenchResult): string[] {
-  return [
-    name,
-    shape,
-    `${threads}`,
-    `${number(ours)} (${number(spread[0])}-${number(spread[1])})`,
-    peer ? `${number(peer.time)} ${peer.name}` : '',
-    peer ? (ours / peer.time).toFixed(2) : '',
-    floor ? `${number(floor.time)} ${floor.name}` : '',
-    floor ? `${Math.round((100 * floor.time) / ours)} %` : '',
-    target ? `${target.text}: ${target.met ? 'met' : 'MISSED'}` : '',
-    note ?? '',
-  ]
-}
-
-export const header = [
-  'kernel',
-  'shape',
-  'threads',
-  'ours, ms',
-  'peer, ms',
-  'ours / peer',
-  'floor, ms',
-  'of the floor',
-  'target',
-  'note',
-]
