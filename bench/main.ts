@@ -1,5 +1,6 @@
 /**
- * `npm run bench [-- NAME ...] [--write]`: kernels and whole models beside their peers and floors, in one run.
+ * `npm run bench [-- NAME ... --threads 1,2 --write]`: kernels and whole models beside their peers and floors, in one
+ * run. Threads are 1, 2, 4 ... cores where none are given.
  *
  * Without names all run, on the best instruction set and some once more on AVX2, and bench/results is written. With
  * names only those run, and `--write` puts their cases in place of the old ones. KAIROS_CPU caps the instruction set.
@@ -9,10 +10,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { describe } from '../lib/runtime/index.js'
 import { attentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
+import { frequencyFilterBench } from './frequencyFilter.js'
 import { gramBench } from './gram.js'
 import { largeTableBench } from './largeTable.js'
 import { matmulBench } from './matmul.js'
@@ -24,11 +27,12 @@ import { sasrecBench } from './sasrec.js'
 import type { BenchResult } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
 
-/** Called once per count of threads: 1, 2, 4 ... cores. */
+/** Called once per count of threads. */
 const benches: Readonly<Record<string, (threads: number) => Promise<readonly BenchResult[]>>> = {
   attention: attentionBench,
   crossEntropy: crossEntropyBench,
   data: dataBench,
+  frequencyFilter: frequencyFilterBench,
   gram: gramBench,
   largeTable: largeTableBench,
   matmul: matmulBench,
@@ -38,15 +42,17 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   trainingStep: trainingStepBench,
 }
 /** What a full run measures on AVX2 as well. */
-const alsoOnAvx2 = ['attention', 'gram', 'matmul', 'memoryBound']
+const alsoOnAvx2 = ['attention', 'frequencyFilter', 'gram', 'matmul', 'memoryBound']
 
 const folder = new URL('results/', import.meta.url)
 const order = Object.keys(benches)
 const { cpu, oneDnn } = describe()
 const variant = cpu.variants.at(-1) ?? 'baseline'
 
-const words = process.argv.slice(2)
-const names = words.filter((word) => word !== '--write')
+const { values: options, positionals: names } = parseArgs({
+  allowPositionals: true,
+  options: { write: { type: 'boolean', default: false }, threads: { type: 'string' } },
+})
 const unknown = names.filter((name) => !(name in benches))
 if (unknown.length > 0) {
   console.error(`bench: no bench '${unknown.join("', '")}'; there are ${order.join(', ')}`)
@@ -56,7 +62,7 @@ if (unknown.length > 0) {
 await printMachine()
 const cases: ReportCase[] = []
 for (const name of order.filter((each) => names.length === 0 || names.includes(each))) cases.push(...(await run(name)))
-if (names.length === 0 || words.includes('--write')) await save(cases)
+if (names.length === 0 || options.write) await save(cases)
 if (names.length === 0 && variant === 'avx512') {
   const main = fileURLToPath(import.meta.url)
   execFileSync(process.execPath, [...process.execArgv, main, ...alsoOnAvx2, '--write'], {
@@ -69,7 +75,7 @@ if (names.length === 0 && variant === 'avx512') {
 async function run(name: string): Promise<ReportCase[]> {
   const found: ReportCase[] = []
   try {
-    for (let threads = 1; threads <= cpu.cores; threads *= 2) {
+    for (const threads of threadCounts()) {
       for (const result of (await benches[name]?.(threads)) ?? []) {
         const each = reportCase(name, variant, result)
         found.push(each)
@@ -82,6 +88,11 @@ async function run(name: string): Promise<ReportCase[]> {
     process.exitCode = 1
     return []
   }
+}
+
+function threadCounts(): number[] {
+  if (options.threads !== undefined) return options.threads.split(',').map(Number)
+  return Array.from({ length: 1 + Math.floor(Math.log2(cpu.cores)) }, (_, i) => 2 ** i)
 }
 
 async function save(fresh: readonly ReportCase[]): Promise<void> {

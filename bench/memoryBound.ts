@@ -2,20 +2,7 @@
 
 import type { Tensor } from '../lib/graph/node.js'
 import { Executor, input } from '../lib/index.js'
-import {
-  add,
-  exp,
-  frequencyFilter,
-  layerNorm,
-  multiply,
-  reshape,
-  rmsNorm,
-  sigmoid,
-  softmax,
-  sqrt,
-  sum,
-  topK,
-} from '../lib/ops/index.js'
+import { add, exp, layerNorm, multiply, reshape, rmsNorm, sigmoid, softmax, sqrt, sum, topK } from '../lib/ops/index.js'
 import { alternate, type BenchResult, contender, median, quantile } from './support.js'
 
 interface Case {
@@ -27,17 +14,9 @@ interface Case {
   readonly note?: string
 }
 
-const filterOf = (length: number): Case => ({
-  name: 'frequencyFilter',
-  shape: [256, length, 64],
-  build: (x) => frequencyFilter(x as never, input('w', [Math.floor(length / 2) + 1, 64, 2]) as never),
-  moved: 2,
-})
-
 const wide = [64, 1024, 256] as const
 
 const cases: readonly Case[] = [
-  ...[32, 50, 64, 97, 100, 128, 200, 256, 1000].map(filterOf),
   { name: 'add', shape: wide, build: (x) => add(x, input('y', wide)), moved: 3 },
   {
     name: 'elementwise chain of 6',

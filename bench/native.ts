@@ -1,7 +1,6 @@
 /** Native programs of the benchmarks, built where a compiler and their libraries are found. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, statSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { describe } from '../lib/runtime/index.js'
 
@@ -21,19 +20,26 @@ export function buildNative(source: string, libraries: readonly string[] = []): 
   mkdirSync(folder, { recursive: true })
   const compiler = process.env.CXX ?? 'g++'
   // A loop that copies must stay one: the compiler would call memcpy, which streams as it sees fit.
-  const options = ['-std=c++20', '-O3', '-fno-tree-loop-distribute-patterns', '-fopenmp', '-Wall', '-Wextra']
+  const options = ['-std=c++20', '-O3', '-fno-tree-loop-distribute-patterns', '-fopenmp']
   const from = [path(source), '-I', path('native'), '-o', program, ...libraries.map((name) => `-l${name}`)]
   execFileSync(compiler, [...options, ...flags[variant], ...from], { stdio: ['ignore', 'ignore', 'pipe'] })
   return program
 }
 
-/**
- * Threads of a native program's teams. They spin while they wait, which is fastest for them, unless there are more of
- * them than cores.
- */
+/** `buildNative` where that is possible; otherwise says why not and gives null. */
+export function tryBuildNative(source: string, libraries: readonly string[]): string | null {
+  try {
+    return buildNative(source, libraries)
+  } catch (error) {
+    const { stderr, message } = error as { stderr?: Buffer; message: string }
+    console.log(`bench: ${source} is skipped, it cannot be built here: ${`${stderr ?? message}`.split('\n')[0]}`)
+    return null
+  }
+}
+
+/** Threads of a native program's teams. */
 export const openMp = (threads: number): NodeJS.ProcessEnv => ({
   ...process.env,
   OMP_NUM_THREADS: `${threads}`,
   OPENBLAS_NUM_THREADS: '1',
-  OMP_WAIT_POLICY: threads <= availableParallelism() ? 'ACTIVE' : 'PASSIVE',
 })

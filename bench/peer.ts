@@ -1,10 +1,9 @@
 /** PyTorch beside us: a Python process that trains on request, with the settings that are fastest for it. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Compiled } from '../lib/graph/compile.js'
 import { profileByKernel } from '../lib/graph/explain.js'
@@ -12,6 +11,7 @@ import type { ParameterSet } from '../lib/index.js'
 import { describe } from '../lib/runtime/index.js'
 import { type ImportOptions, importStateDict } from '../lib/train/importStateDict.js'
 import { TensorFile } from '../lib/train/safetensors.js'
+import { PeerServer } from './peerServer.js'
 import { type BenchResult, median, quantile } from './support.js'
 
 /** A Python that has PyTorch, the one that PYTHON names or that of the system; or null. */
@@ -33,7 +33,7 @@ export function findPython(): string | null {
  * OpenMP threads of PyTorch; PyTorch itself stops at AVX2 unless told. OpenMP threads that spin are fastest, but on
  * a machine that is busy otherwise they spin for a core that they have not got.
  */
-function tuned(): NodeJS.ProcessEnv {
+export function tuned(): NodeJS.ProcessEnv {
   const folders = existsSync('/usr/lib')
     ? readdirSync('/usr/lib').map((name) => join('/usr/lib', name, 'openblas-openmp'))
     : []
@@ -93,30 +93,25 @@ interface Answer {
   readonly losses: readonly number[]
 }
 
-/** A peer that trains so many steps when asked. */
+/** A Python peer that runs so many steps of a variant when asked. */
 export class Peer {
-  private readonly child: ChildProcess
-  private readonly answers: AsyncIterator<string>
+  private readonly server: PeerServer
 
   constructor(python: string, name: string, threads: number, args: readonly string[]) {
     const env = { ...tuned(), THREADS: `${threads}` }
-    this.child = spawn(python, [script(name), 'serve', ...args], { env, stdio: ['pipe', 'pipe', 'inherit'] })
-    this.answers = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]()
+    this.server = new PeerServer(python, [script(name), 'serve', ...args], env)
   }
 
   async ready(): Promise<void> {
-    await this.answers.next()
+    await this.server.answer()
   }
 
   async train(variant: string, steps: number): Promise<Answer> {
-    this.child.stdin?.write(`${variant} ${steps}\n`)
-    const { value, done } = await this.answers.next()
-    if (done) throw new Error(`The peer ended while it trained ${variant}`)
-    return JSON.parse(value)
+    return (await this.server.ask(`${variant} ${steps}`)) as Answer
   }
 
   close(): void {
-    this.child.stdin?.end()
+    this.server.close()
   }
 }
 

@@ -52,17 +52,20 @@ export function reportCase(bench: string, variant: string, result: BenchResult):
 }
 
 /**
- * The report with the cases of one bench and variant exchanged, so that a case that has gone does not stay. Cases
- * stand in the order of `order`, best variant first.
+ * The report with the cases of a bench, variant and count of threads exchanged, so that a case that has gone does not
+ * stay. Cases stand best variant first, then in the order of `order`, then by threads.
  */
 export function mergeCases(report: Report, fresh: readonly ReportCase[], order: readonly string[]): Report {
-  const key = ({ bench, variant }: ReportCase) => `${bench} ${variant}`
+  const key = ({ bench, variant, threads }: ReportCase) => `${bench} ${variant} ${threads}`
   const replaced = new Set(fresh.map(key))
   const { variants } = report.machine
-  const rank = ({ bench, variant }: ReportCase) =>
-    order.indexOf(bench) - order.length * variants.indexOf(variant as (typeof variants)[number])
+  const rank = ({ bench, variant, threads }: ReportCase) => [-variants.indexOf(variant), order.indexOf(bench), threads]
+  const byRank = (a: ReportCase, b: ReportCase) => {
+    const [left, right] = [rank(a), rank(b)]
+    return left.map((value, i) => value - (right[i] as number)).find((difference) => difference !== 0) ?? 0
+  }
   const kept = report.cases.filter((each) => order.includes(each.bench) && !replaced.has(key(each)))
-  return { ...report, cases: [...kept, ...fresh].sort((a, b) => rank(a) - rank(b)) }
+  return { ...report, cases: [...kept, ...fresh].sort(byRank) }
 }
 
 const time = (milliseconds: number) => (milliseconds >= 10 ? milliseconds.toFixed(1) : milliseconds.toPrecision(3))

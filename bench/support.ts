@@ -2,7 +2,7 @@
 import { arrayOf } from '../lib/core/dtype.js'
 import { createRandom } from '../lib/core/random.js'
 import { specOf, type Tensor } from '../lib/graph/node.js'
-import { GraphRunner } from '../lib/graph/runner.js'
+import { GraphRunner, type Stores } from '../lib/graph/runner.js'
 import type { Executor } from '../lib/runtime/index.js'
 
 /** One line of the report. Times are medians in milliseconds. */
@@ -73,6 +73,7 @@ export function contender(
   name: string,
   outputs: Record<string, Tensor>,
   executor: Executor,
+  stores: Stores = {},
 ): Contender & { readonly runner: GraphRunner } {
   const runner = new GraphRunner(outputs, { executor, profile: true })
   const random = createRandom(1).fork('bench')
@@ -91,7 +92,7 @@ export function contender(
     name,
     runner,
     async run() {
-      const { profile } = await runner.run({ feeds })
+      const { profile } = await runner.run({ feeds, stores })
       return Array.from(profile ?? []).reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e6
     },
   }

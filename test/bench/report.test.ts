@@ -76,6 +76,19 @@ describe('merging', () => {
     ])
   })
 
+  it('exchanges one count of threads alone', () => {
+    const single = reportCase('matmul', 'avx512', result('matmul', { threads: 1 }))
+    const merged = mergeCases(before, [single], order)
+    expect(merged.cases.map(({ bench, threads }) => `${bench} ${threads}`)).toEqual([
+      'gram 2',
+      'matmul 1',
+      'matmul 2',
+      'matmul 2',
+      'softmax 2',
+      'matmul 2',
+    ])
+  })
+
   it('adds a bench that was not there, and drops one that is no more', () => {
     expect(namesOf(mergeCases({ machine, cases: [one('softmax'), one('gone')] }, [one('gram')], order))).toEqual([
       'gram avx512 gram',
