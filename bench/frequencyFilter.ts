@@ -95,7 +95,11 @@ async function benchLength(length: number, executor: Executor, folder: string, p
   )
   const { threads } = executor
   const copy = roofs(threads).copy(4 * BATCH * length * WIDTH)
-  const common = { shape: `[${shape.join(', ')}]`, threads, size: { axis: 'length L', value: length } }
+  const common = {
+    shape: `[${shape.join(', ')}]`,
+    threads,
+    size: { axis: 'length L', value: length, work: length * Math.log2(length) },
+  }
   const of = (name: string) => times.get(name) ?? []
   const forward = median(of('filter'))
   const rivals = [...fftw.map(({ name }) => name), ...(torch.filter ? [torch.filter.name] : [])]

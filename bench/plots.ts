@@ -32,18 +32,28 @@ export const fileName = (name: string): string =>
     .replace(/^-|-$/g, '')
     .toLowerCase()
 
-function pointsOf({ size, threads, ours, peer, peerName, floor, floorName }: ReportCase): Point[] {
-  const lines = { Kairos: ours, [peerName ?? '']: peer, [`floor: ${floorName}`]: floor }
-  return Object.entries(lines).flatMap(([line, milliseconds]) =>
-    milliseconds === null || size === null
-      ? []
-      : [{ size: size.value, milliseconds, line, threads: threads === 1 ? '1 thread' : `${threads} threads` }],
-  )
+function pointsOf(cases: readonly ReportCase[]): Point[] {
+  const named = (names: readonly (string | null)[]) => [...new Set(names.filter((name) => name !== null))].join(', ')
+  const peers = named(cases.map(({ peerName }) => peerName))
+  const floors = named(cases.map(({ floorName }) => floorName))
+  const first = cases.toSorted((a, b) => (a.size?.value ?? 0) - (b.size?.value ?? 0))[0]
+  return cases.flatMap(({ size, threads, ours, peer, floor }) => {
+    const growth = first?.size?.work && size?.work ? (first.ours * size.work) / first.size.work : null
+    const lines = { Kairos: ours, [peers]: peer, [`floor: ${floors}`]: floor, [GROWTH]: growth }
+    return Object.entries(lines).flatMap(([line, milliseconds]) =>
+      milliseconds === null || size === null
+        ? []
+        : [{ size: size.value, milliseconds, line, threads: threads === 1 ? '1 thread' : `${threads} threads` }],
+    )
+  })
 }
+
+const GROWTH = 'Kairos, if it grew as its operations do'
 
 /** An SVG with logarithmic axes; one panel per count of threads. */
 export async function drawPlot(name: string, cases: readonly ReportCase[]): Promise<string> {
-  const points = cases.flatMap(pointsOf)
+  const counts = [...new Set(cases.map(({ threads }) => threads))]
+  const points = counts.flatMap((count) => pointsOf(cases.filter(({ threads }) => threads === count)))
   const sizes = [...new Set(points.map(({ size }) => size))].sort((a, b) => a - b)
   const lines = [...new Set(points.map(({ line }) => line))]
   const spec: TopLevelSpec = {
@@ -75,10 +85,10 @@ export async function drawPlot(name: string, cases: readonly ReportCase[]): Prom
           type: 'nominal',
           title: null,
           sort: lines,
-          legend: { orient: 'bottom', labelLimit: 400, columns: 3 },
+          legend: { orient: 'bottom', labelLimit: 600, columns: 2 },
         },
         strokeDash: {
-          condition: { test: "indexof(datum.line, 'floor') == 0", value: [5, 4] },
+          condition: { test: `indexof(datum.line, 'floor') == 0 || datum.line == '${GROWTH}'`, value: [5, 4] },
           value: [1, 0],
         },
       },

@@ -1,5 +1,5 @@
 /** Results as they are kept: bench/results/cpu.json, and cpu.md for reading. */
-import type { BenchResult } from './support.js'
+import type { BenchResult, BenchSize } from './support.js'
 
 /** One case of cpu.json. Times are medians in milliseconds. */
 export interface ReportCase {
@@ -20,7 +20,7 @@ export interface ReportCase {
   readonly floorName: string | null
   readonly target: string | null
   readonly met: boolean | null
-  readonly size: { readonly axis: string; readonly value: number } | null
+  readonly size: BenchSize | null
   readonly note: string | null
 }
 
