@@ -39,6 +39,7 @@ export async function sasrecBench(threads: number): Promise<BenchResult[]> {
         peer: 'sasrec',
         variants: { [`${prefix}last`]: 'last position of the last block', [`${prefix}all`]: 'all positions' },
         sameLosses: dropout === 0,
+        target: 3,
         steps: 4,
         rounds: 4,
       }),
