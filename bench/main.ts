@@ -21,6 +21,7 @@ import { largeTableBench } from './largeTable.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
+import { mmoeInferenceBench } from './mmoeInference.js'
 import { writePlots } from './plots.js'
 import { formatCase, formatReport, mergeCases, type Report, type ReportCase, reportCase } from './report.js'
 import { sasrecBench } from './sasrec.js'
@@ -38,6 +39,7 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
   mmoe: mmoeBench,
+  mmoeInference: mmoeInferenceBench,
   sasrec: sasrecBench,
   trainingStep: trainingStepBench,
 }

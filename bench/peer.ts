@@ -57,6 +57,8 @@ export interface PeerOptions {
   readonly rename?: NonNullable<ImportOptions['rename']>
   /** Told to the peer. */
   readonly args?: readonly string[]
+  /** Reads what else the peer has written into the folder, before it goes. */
+  readonly read?: (folder: string) => Promise<void>
 }
 
 /** A peer's initial weights, taken over, and its batches: it writes them into a folder that is gone afterwards. */
@@ -65,7 +67,7 @@ export async function importPeer(
   name: string,
   model: object,
   parameters: ParameterSet,
-  { rename = {}, args = [] }: PeerOptions = {},
+  { rename = {}, args = [], read }: PeerOptions = {},
 ): Promise<readonly Feeds[]> {
   const folder = await mkdtemp(join(tmpdir(), 'kairos-peer-'))
   try {
@@ -82,6 +84,7 @@ export async function importPeer(
       Object.assign(batches[Number(index)] as Feeds, { [field]: await file.read(name) })
     }
     await file.close()
+    await read?.(folder)
     return batches
   } finally {
     await rm(folder, { recursive: true })
