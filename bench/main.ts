@@ -15,6 +15,7 @@ import { describe } from '../lib/runtime/index.js'
 import { attentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
+import { executorsBench } from './executors.js'
 import { frequencyFilterBench } from './frequencyFilter.js'
 import { gramBench } from './gram.js'
 import { largeTableBench } from './largeTable.js'
@@ -22,6 +23,7 @@ import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
 import { mmoeInferenceBench } from './mmoeInference.js'
+import { overheadBench } from './overhead.js'
 import { writePlots } from './plots.js'
 import { formatCase, formatReport, mergeCases, type Report, type ReportCase, reportCase } from './report.js'
 import { sasrecBench } from './sasrec.js'
@@ -33,6 +35,7 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   attention: attentionBench,
   crossEntropy: crossEntropyBench,
   data: dataBench,
+  executors: executorsBench,
   frequencyFilter: frequencyFilterBench,
   gram: gramBench,
   largeTable: largeTableBench,
@@ -40,6 +43,7 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   memoryBound: memoryBoundBench,
   mmoe: mmoeBench,
   mmoeInference: mmoeInferenceBench,
+  overhead: overheadBench,
   sasrec: sasrecBench,
   trainingStep: trainingStepBench,
 }
