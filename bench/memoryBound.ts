@@ -6,7 +6,6 @@ import {
   add,
   dropout,
   exp,
-  frequencyFilter,
   layerNorm,
   maximum,
   multiply,
@@ -35,14 +34,6 @@ interface Case {
   /** What the random words of a mask cost on top. */
   readonly draws?: boolean
 }
-
-const filterOf = (length: number): Case => ({
-  name: 'frequencyFilter',
-  shape: [256, length, 64],
-  build: (x) => [frequencyFilter(x as never, input('w', [Math.floor(length / 2) + 1, 64, 2]) as never)],
-  kernels: ['frequencyFilter'],
-  moved: 2,
-})
 
 const wide = [64, 1024, 256] as const
 const rowOf = (name: string, shape: readonly number[]) => input(name, [shape.at(-1) as number]) as never
@@ -73,7 +64,6 @@ const mask = { random: input('random', [2], 'int32'), salt: 1 } as const
 
 function cases(): Case[] {
   return [
-    ...[32, 50, 64, 97, 100, 128, 200, 256, 1000].map(filterOf),
     {
       name: 'add',
       shape: wide,

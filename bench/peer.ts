@@ -1,10 +1,9 @@
 /** PyTorch beside us: a Python process that trains on request, with the settings that are fastest for it. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Compiled } from '../lib/graph/compile.js'
 import { profileByKernel } from '../lib/graph/explain.js'
@@ -12,7 +11,8 @@ import type { ParameterSet } from '../lib/index.js'
 import { describe } from '../lib/runtime/index.js'
 import { type ImportOptions, importStateDict } from '../lib/train/importStateDict.js'
 import { TensorFile } from '../lib/train/safetensors.js'
-import { type BenchResult, median, quantile } from './support.js'
+import { PeerServer } from './peerServer.js'
+import { type BenchResult, fasterThan, median, quantile } from './support.js'
 
 /** A Python that has PyTorch, the one that PYTHON names or that of the system; or null. */
 export function findPython(): string | null {
@@ -33,7 +33,7 @@ export function findPython(): string | null {
  * OpenMP threads of PyTorch; PyTorch itself stops at AVX2 unless told. OpenMP threads that spin are fastest, but on
  * a machine that is busy otherwise they spin for a core that they have not got.
  */
-function tuned(): NodeJS.ProcessEnv {
+export function tuned(): NodeJS.ProcessEnv {
   const folders = existsSync('/usr/lib')
     ? readdirSync('/usr/lib').map((name) => join('/usr/lib', name, 'openblas-openmp'))
     : []
@@ -57,6 +57,8 @@ export interface PeerOptions {
   readonly rename?: NonNullable<ImportOptions['rename']>
   /** Told to the peer. */
   readonly args?: readonly string[]
+  /** Reads what else the peer has written into the folder, before it goes. */
+  readonly read?: (folder: string) => Promise<void>
 }
 
 /** A peer's initial weights, taken over, and its batches: it writes them into a folder that is gone afterwards. */
@@ -65,7 +67,7 @@ export async function importPeer(
   name: string,
   model: object,
   parameters: ParameterSet,
-  { rename = {}, args = [] }: PeerOptions = {},
+  { rename = {}, args = [], read }: PeerOptions = {},
 ): Promise<readonly Feeds[]> {
   const folder = await mkdtemp(join(tmpdir(), 'kairos-peer-'))
   try {
@@ -82,6 +84,7 @@ export async function importPeer(
       Object.assign(batches[Number(index)] as Feeds, { [field]: await file.read(name) })
     }
     await file.close()
+    await read?.(folder)
     return batches
   } finally {
     await rm(folder, { recursive: true })
@@ -93,30 +96,25 @@ interface Answer {
   readonly losses: readonly number[]
 }
 
-/** A peer that trains so many steps when asked. */
+/** A Python peer that runs so many steps of a variant when asked. */
 export class Peer {
-  private readonly child: ChildProcess
-  private readonly answers: AsyncIterator<string>
+  private readonly server: PeerServer
 
   constructor(python: string, name: string, threads: number, args: readonly string[]) {
     const env = { ...tuned(), THREADS: `${threads}` }
-    this.child = spawn(python, [script(name), 'serve', ...args], { env, stdio: ['pipe', 'pipe', 'inherit'] })
-    this.answers = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]()
+    this.server = new PeerServer(python, [script(name), 'serve', ...args], env)
   }
 
   async ready(): Promise<void> {
-    await this.answers.next()
+    await this.server.answer()
   }
 
   async train(variant: string, steps: number): Promise<Answer> {
-    this.child.stdin?.write(`${variant} ${steps}\n`)
-    const { value, done } = await this.answers.next()
-    if (done) throw new Error(`The peer ended while it trained ${variant}`)
-    return JSON.parse(value)
+    return (await this.server.ask(`${variant} ${steps}`)) as Answer
   }
 
   close(): void {
-    this.child.stdin?.end()
+    this.server.close()
   }
 }
 
@@ -135,6 +133,8 @@ export interface Comparison {
   readonly variants: Readonly<Record<string, string>>
   /** Whether the losses of the first steps must be ours; dropout draws apart. */
   readonly sameLosses: boolean
+  /** So many times faster than the best variant. */
+  readonly target?: number
   readonly steps?: number
   readonly rounds?: number
 }
@@ -144,7 +144,7 @@ export interface Comparison {
  * time of each process, so that other work on the machine counts for neither; with more they are wall time.
  */
 export async function compareWithPeer(comparison: Comparison): Promise<BenchResult> {
-  const { name, shape, threads, batch, variants, sameLosses, args = [], steps = 6, rounds = 5 } = comparison
+  const { name, shape, threads, batch, variants, sameLosses, target, args = [], steps = 6, rounds = 5 } = comparison
   const python = findPython()
   const peer = python ? new Peer(python, comparison.peer, threads, args) : null
   await peer?.ready()
@@ -173,6 +173,7 @@ export async function compareWithPeer(comparison: Comparison): Promise<BenchResu
     ours: median(mine),
     spread: [quantile(mine, 0.25), quantile(mine, 0.75)],
     ...(best ? { peer: { name: `PyTorch, ${best.name}`, time: best.time } } : {}),
+    ...(best && target ? { target: fasterThan(median(mine), best.time, target, 'PyTorch') } : {}),
     note: [rate(median(mine)), ...(peer ? others : ['no PyTorch here to compare with']), ours.shares()].join('; '),
   }
 }
