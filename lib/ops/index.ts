@@ -29,6 +29,7 @@ export {
   unsqueeze,
 } from './movement.js'
 export * from './normalize.js'
+export * from './pareto.js'
 export * from './ranking.js'
 export * from './reduction.js'
 export * from './rmsNorm.js'

@@ -19,6 +19,7 @@ namespace kairos {
   F(LinearCrossEntropy)    \
   F(Matmul)                \
   F(Movement)              \
+  F(Pareto)                \
   F(Ranking)               \
   F(Reduction)             \
   F(RmsNorm)               \
