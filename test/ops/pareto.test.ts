@@ -79,7 +79,7 @@ function descend(
   let y = x
   let momentum = 1
   let step = 1
-  for (let i = 0; i < 200_000; i++) {
+  for (let i = 0; i < 20_000; i++) {
     const [at, down] = [value(y), slope(y)]
     let next = x
     for (step *= 1.2; step > 1e-40; step /= 2) {
@@ -88,7 +88,7 @@ function descend(
       if (value(next) <= at + dot(down, move) + dot(move, move) / (2 * step) + 1e-16 * Math.abs(at)) break
     }
     const moved = next.map((value, k) => value - (x[k] as number))
-    if (dot(moved, moved) <= 1e-34 * dot(next, next)) return next
+    if (dot(moved, moved) <= 1e-31 * dot(next, next)) return next
     const restart = dot(down, moved) > 0
     const faster = restart ? 1 : (1 + Math.sqrt(1 + 4 * momentum * momentum)) / 2
     const push = restart ? 0 : (momentum - 1) / faster
@@ -99,7 +99,25 @@ function descend(
   return x
 }
 
-const cases = [2, 3, 5, 8, 16].flatMap((count) => [1, 2, 3].map((seed) => [count, seed] as const))
+function inverse(matrix: Matrix): number[][] {
+  const rows = matrix.map((row, i) => [...row, ...row.map((_, j) => (i === j ? 1 : 0))])
+  for (const [k, pivot] of rows.entries()) {
+    const by = pivot[k] as number
+    pivot.forEach((x, j) => {
+      pivot[j] = x / by
+    })
+    for (const row of rows) {
+      if (row === pivot) continue
+      const factor = row[k] as number
+      row.forEach((x, j) => {
+        row[j] = x - factor * (pivot[j] as number)
+      })
+    }
+  }
+  return rows.map((row) => row.slice(matrix.length))
+}
+
+const cases = [2, 3, 5, 8].flatMap((count) => [1, 2, 3].map((seed) => [count, seed] as const))
 
 describe('against independent solutions', () => {
   it.each(cases)('min-norm of %i tasks, draw %i: projected gradient', async (count, seed) => {
@@ -111,7 +129,10 @@ describe('against independent solutions', () => {
       project,
       gram.map(() => 1 / count),
     )
-    expect(Math.abs(energy(gram, weights) - energy(gram, best))).toBeLessThan(1e-8 * energy(gram, best))
+    // In float32 the sum is 1 but for rounding, which is not the solver's.
+    const sum = weights.reduce((total, x) => total + x, 0)
+    const found = weights.map((x) => x / sum)
+    expect(Math.abs(energy(gram, found) - energy(gram, best))).toBeLessThan(1e-8 * energy(gram, best))
     expect(Math.min(...weights)).toBeGreaterThanOrEqual(0)
     expectNear(weights, best, 2e-6)
     const { gap } = (
@@ -134,10 +155,10 @@ describe('against independent solutions', () => {
     }
     const best = descend(value, slope, project, equal)
     const weights = await run('caGrad', gram)
-    const added = weights.map((x) => x - 1 / count)
+    const added = weights.map((x) => x - Math.fround(1 / count))
     const total = added.reduce((sum, x) => sum + x, 0)
-    const w = added.map((x) => x / total)
-    expect(value(w) - value(best)).toBeLessThan(1e-8 * Math.abs(value(best)) + 1e-12 * s)
+    const w = project(added.map((x) => x / total))
+    expect(value(w) - value(best)).toBeLessThan(1e-8 * s * Math.sqrt(energy(gram, best)))
     // The added direction has length s.
     expect(Math.sqrt(energy(gram, added)) / s).toBeCloseTo(1, 5)
   })
@@ -179,26 +200,23 @@ describe('against independent solutions', () => {
     expect(weights.reduce((sum, x) => sum + x, 0)).toBeCloseTo(1, 4)
   })
 
-  it.each(cases)(
-    'Aligned-MTL of %i tasks, draw %i: the combination solves sqrt(G) alpha = sigma 1',
-    async (count, seed) => {
-      const gram = gramOf(gradients(seed, count))
-      const weights = await run('alignedMtl', gram)
-      // alpha = sigma G^-1/2 1, so alpha^T G alpha = K sigma^2, where sigma^2 is the least eigenvalue.
-      const greatest = 1.01 * Math.max(...gram.map((row) => row.reduce((sum, x) => sum + Math.abs(x), 0)))
-      const shifted = gram.map((row, i) => row.map((x, j) => (i === j ? greatest : 0) - x))
-      let vector = gram.map((_, i) => 1 + i / 7)
-      for (let i = 0; i < 50_000; i++) {
-        const next = times(shifted, vector)
-        const length = Math.sqrt(dot(next, next))
-        vector = next.map((x) => x / length)
-      }
-      const least = energy(gram, vector)
-      expect(energy(gram, weights) / (count * least)).toBeCloseTo(1, 3)
-      // G alpha = sigma^2 G^-1 ... : applying twice G^1/2 gives back sigma G^1/2 1, checked by alpha^T G alpha above and symmetry.
-      expect(dot(weights, times(gram, weights))).toBeGreaterThan(0)
-    },
-  )
+  it.each(cases)('Aligned-MTL of %i tasks, draw %i: sigma G^-1/2 1 by Denman and Beavers', async (count, seed) => {
+    const gram = gramOf(gradients(seed, count))
+    const half = (a: Matrix, b: Matrix) => a.map((row, i) => row.map((x, j) => (x + (b[i]?.[j] as number)) / 2))
+    let root: Matrix = gram
+    let inverseRoot: Matrix = gram.map((row, i) => row.map((_, j) => (i === j ? 1 : 0)))
+    for (let i = 0; i < 60; i++)
+      [root, inverseRoot] = [half(root, inverse(inverseRoot)), half(inverseRoot, inverse(root))]
+    let vector: readonly number[] = gram.map((_, i) => 1 + i / 7)
+    for (let i = 0; i < 3000; i++) {
+      vector = times(inverseRoot, vector)
+      const length = Math.sqrt(dot(vector, vector))
+      vector = vector.map((x) => x / length)
+    }
+    const sigma = 1 / dot(vector, times(inverseRoot, vector))
+    const best = inverseRoot.map((row) => sigma * row.reduce((sum, x) => sum + x, 0))
+    expectNear(await run('alignedMtl', gram), best, 1e-6)
+  })
 
   it.each(cases)('PCGrad of %i tasks, draw %i: projections of the gradients themselves', async (count, seed) => {
     const rows = gradients(seed, count)
