@@ -18,7 +18,7 @@ export interface KernelDeclaration {
   readonly inPlace?: boolean | number
   /** The result, an int32 of rank 0, that is the first size of the results before it: only so many rows are written. */
   readonly computes?: number
-  /** May find a bad id while running, so it stands before the commit steps. */
+  /** May find a bad id, or a gradient that is not finite, while running, so it stands before the commit steps. */
   readonly raisesIdFault?: boolean
 }
 
@@ -72,6 +72,15 @@ export const kernelTable = {
   // Products
   matmul: kernel([2, 3], 1, { transposeA: 'bool', transposeB: 'bool', activation: 'string' }),
   gram: kernel(1, 1),
+
+  // Weights of task gradients, from their Gram matrix. `tasks`: names, one a line, for errors
+  minNormWeights: kernel(1, 2, { 'tasks?': 'string' }, { raisesIdFault: true }),
+  pcGradWeights: kernel(2, 1, { 'tasks?': 'string', salt: 'int' }, { raisesIdFault: true }),
+  caGradWeights: kernel(1, 1, { 'tasks?': 'string', radius: 'float' }, { raisesIdFault: true }),
+  imtlGWeights: kernel(1, 1, { 'tasks?': 'string' }, { raisesIdFault: true }),
+  nashMtlWeights: kernel(1, 1, { 'tasks?': 'string' }, { raisesIdFault: true }),
+  upGradWeights: kernel(1, 1, { 'tasks?': 'string' }, { raisesIdFault: true }),
+  alignedMtlWeights: kernel(1, 1, { 'tasks?': 'string' }, { raisesIdFault: true }),
 
   // Normalisation over the last axis
   softmax: kernel(1, 1, {}, { inPlace: true }),

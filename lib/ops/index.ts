@@ -37,6 +37,7 @@ export {
 } from './movement.js'
 export * from './normalize.js'
 export { type Packing, pack, packPadded, unpack } from './packing.js'
+export * from './pareto.js'
 export * from './ranking.js'
 export * from './reduction.js'
 export * from './rmsNorm.js'

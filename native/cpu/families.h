@@ -20,6 +20,7 @@ namespace kairos {
   F(Matmul)                \
   F(Movement)              \
   F(Packing)               \
+  F(Pareto)                \
   F(Ranking)               \
   F(Reduction)             \
   F(RmsNorm)               \

@@ -45,6 +45,18 @@ std::string ForOperand(const Program& program, const Step& step, const IdFault& 
   return name.empty() ? "" : " for " + Quote(name);
 }
 
+Error NonFinite(const Step& step, const IdFault& fault) {
+  std::string what = std::string(fault.what) + " " + std::to_string(fault.position);
+  if (!fault.name.empty()) what += " (" + Quote(std::string(fault.name)) + ")";
+  return {ErrorCode::kNonFinite,
+          step.kernel->name,
+          std::move(what),
+          "finite",
+          "a squared norm of " + NameOfNonFinite(fault.number),
+          "The step changed nothing.",
+          step.source};
+}
+
 size_t BytesOf(const Buffer& buffer, const Shape& shape) {
   return static_cast<size_t>(shape.Count()) * SizeOf(buffer.dtype);
 }
@@ -369,6 +381,7 @@ Status Executable::RunSteps(size_t begin, size_t end, ThreadTeam& team, const st
       continue;
     }
     const Step& step = program_->steps[i];
+    if (fault.non_finite) return NonFinite(step, fault);
     return Error{
         ErrorCode::kIdRange,
         step.kernel->name,

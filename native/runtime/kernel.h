@@ -83,8 +83,8 @@ struct PrepareContext {
   size_t scratch_bytes = 0;  // prepare sets what Run needs, 64-byte aligned; not kept between runs
 };
 
-// An id outside its table, or an offset outside its values, found while running. The first one wins; the step
-// then changes no state.
+// An id outside its table, an offset outside its values, or a number that is not finite, found while running. The first
+// one wins; the step then changes no state.
 struct IdFault {
   std::atomic<bool> raised{false};
   int64_t position = 0;  // element index in the ids tensor
@@ -92,6 +92,9 @@ struct IdFault {
   int64_t least = 0, limit = 0;  // allowed are [least, limit)
   const char* what = "id";
   int operand = 0;  // the input whose name tells which table or feature it is
+  bool non_finite = false;
+  float number = 0;       // the one that is not finite
+  std::string_view name;  // of what it belongs to, kept by the kernel
 
   void Raise(int64_t at, int64_t id, int64_t allowed, int named = 0) {
     if (raised.exchange(true)) return;
@@ -110,6 +113,14 @@ struct IdFault {
     least = smallest;
     limit = greatest + 1;
     operand = named;
+  }
+  void RaiseNonFinite(const char* noun, int64_t at, std::string_view named, float given) {
+    if (raised.exchange(true)) return;
+    non_finite = true;
+    what = noun;
+    position = at;
+    name = named;
+    number = given;
   }
 };
 
