@@ -54,7 +54,8 @@ std::unique_ptr<Kernel> PreparePackPadded(PrepareContext& prepare) {
     for (int64_t sequence = 0; sequence < sequences; ++sequence)
       for (int edge = 0; edge < 2; ++edge) {
         const int32_t bound = range[2 * sequence + edge];
-        if (bound < 0 || bound > time) context.fault.RaiseBound("bound", 2 * sequence + edge, bound, 0, time, 0);
+        if (bound < 0 || bound > time)
+          context.fault.RaiseBound("bound", 2 * sequence + edge, bound, 0, time, 0);
       }
     if (!context.fault.raised.load())
       for (int64_t sequence = 0; sequence < sequences; ++sequence)
