@@ -210,7 +210,19 @@ export function largeCases(op: OpDefinition, own: readonly OpCase[]): OpCase[] {
   const made = byName[op.name]
   if (made) return made()
   const model = own.find(({ inputs }) => inputs.every(({ data }) => data.length > 0))
+  if (model && op.name.endsWith('Weights')) return [manyTasks(model)]
   return model && op.elementwise ? [enlarged(model)] : []
+}
+
+/** The Gram matrix of many tasks' gradients. */
+function manyTasks({ inputs: [, ...rest], attributes }: OpCase): OpCase {
+  const [tasks, width] = [24, 300]
+  const rows = Array.from({ length: tasks }, () => float(width).data)
+  const gram = array([tasks, tasks], (index) => {
+    const [a, b] = [rows[Math.floor(index / tasks)], rows[index % tasks]] as [Float64Array, Float64Array]
+    return Math.fround(a.reduce((sum, value, i) => sum + value * (b[i] as number), 0))
+  })
+  return { attributes, inputs: [gram, ...rest] }
 }
 
 /** Elements of the model, drawn again and again: they lie where the op is smooth. */
