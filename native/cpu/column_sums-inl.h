@@ -25,7 +25,12 @@ inline constexpr int64_t kRowBlock = 64;
 inline size_t RowStripeBytes(int64_t width) {
   return (sizeof(double) + sizeof(float)) * static_cast<size_t>(width + 15) / 64 * 64 + 64;
 }
-inline size_t SumRowsBytes(int64_t width) { return kMostRowStripes * RowStripeBytes(width); }
+inline int64_t RowStripes(int64_t rows) {
+  return std::clamp<int64_t>((rows + kRowBlock - 1) / kRowBlock, 1, kMostRowStripes);
+}
+inline size_t SumRowsBytes(int64_t rows, int64_t width) {
+  return static_cast<size_t>(RowStripes(rows)) * RowStripeBytes(width);
+}
 
 // Calls add_row(row, sums), which adds a row to sums[width], for every row; answers the totals. Float over a block of
 // rows, double across blocks. Stripes depend on the number of rows alone and are added in order, so the bits do not
@@ -33,7 +38,7 @@ inline size_t SumRowsBytes(int64_t width) { return kMostRowStripes * RowStripeBy
 template <class AddRow>
 HWY_INLINE const double* SumOverRows(ThreadTeam& team, std::byte* scratch, int64_t rows, int64_t width,
                                      AddRow add_row) {
-  const int64_t stripes = std::clamp<int64_t>((rows + kRowBlock - 1) / kRowBlock, 1, kMostRowStripes);
+  const int64_t stripes = RowStripes(rows);
   const auto total_of = [&](int64_t stripe) {
     return reinterpret_cast<double*>(scratch + RowStripeBytes(width) * static_cast<size_t>(stripe));
   };

@@ -130,7 +130,8 @@ void NormalizeBackwardRow(const float* x, const float* weight, float mean, float
 class LayerNormBackward final : public Kernel {
  public:
   explicit LayerNormBackward(PrepareContext& context) {
-    context.scratch_bytes = SumRowsBytes(2 * context.inputs[0].shape.Last());
+    const Shape& x = context.inputs[0].shape;
+    context.scratch_bytes = SumRowsBytes(x.Product(0, x.rank - 1), 2 * x.Last());
   }
 
   void Run(const RunContext& context) noexcept override {

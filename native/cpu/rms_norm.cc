@@ -114,7 +114,8 @@ void NormalizeBackwardRow(const float* x, const float* weight, float rstd, const
 class RmsNormBackward final : public Kernel {
  public:
   explicit RmsNormBackward(PrepareContext& context) {
-    context.scratch_bytes = SumRowsBytes(context.inputs[0].shape.Last());
+    const Shape& x = context.inputs[0].shape;
+    context.scratch_bytes = SumRowsBytes(x.Product(0, x.rank - 1), x.Last());
   }
 
   void Run(const RunContext& context) noexcept override {
