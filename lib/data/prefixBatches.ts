@@ -53,6 +53,7 @@ export function createPrefixBatches(
   }: BatchSizes & { seed: number; minimumHistory?: number; latestTargets?: number },
 ): PrefixBatches {
   checkSizes('createPrefixBatches', { length, batchSize })
+  if (latestTargets !== 0) checkSizes('createPrefixBatches', { latestTargets })
   const { sequences, trainEnds } = split
   const { values, offsets } = sequences
   const random = createRandom(seed).fork('prefix order')
@@ -216,7 +217,7 @@ function checkView(op: string, argument: string, view: Int32Array, needed: numbe
   }
 }
 
-function checkSizes(op: string, sizes: BatchSizes): void {
+function checkSizes(op: string, sizes: Readonly<Record<string, number>>): void {
   for (const [argument, size] of Object.entries(sizes)) {
     if (!Number.isInteger(size) || size < 1) {
       throw new KairosError('KAIROS_ARGUMENT', { op, argument, expected: 'a positive integer', got: String(size) })

@@ -111,14 +111,14 @@ export function prefixSource(
     maxLength,
     batchSize,
     seed,
-    latestTargets,
+    latestTargets = 0,
   }: Pick<TrainerOptions, 'maxLength' | 'batchSize' | 'seed' | 'latestTargets'>,
 ): BatchSource {
   const batches = createPrefixBatches(split, {
     length: maxLength,
     batchSize,
     seed,
-    ...(latestTargets ? { latestTargets } : {}),
+    latestTargets,
   })
   const { exampleCount, batchCount } = batches
   return {

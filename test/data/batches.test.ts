@@ -82,6 +82,9 @@ describe('createPrefixBatches', () => {
     expect(await latest(1)).toEqual([12, 21])
     expect(await latest(2)).toEqual([11, 12, 21])
     expect(await latest(1e9)).toEqual(await latest(0))
+    await expect(latest(1.5)).rejects.toThrow(
+      'createPrefixBatches: latestTargets should be a positive integer but got 1.5',
+    )
   })
 
   it('can start from an empty history', async () => {
