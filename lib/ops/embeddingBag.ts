@@ -254,7 +254,7 @@ const halves = <Value>(inputs: readonly Value[]): [ids: readonly Value[], offset
 function inferBags(op: string, inputs: readonly TensorSpec[], rows: readonly number[]) {
   const [ids, offsets] = halves(inputs)
   if (rows.length === 0 || 2 * rows.length !== inputs.length) {
-    refuseArgument(op, 'rows', `${Math.floor(ids.length) || 'at least one'}, one per feature`, rows.length)
+    refuseArgument(op, 'rows', `${ids.length || 'at least one'}, one per feature`, rows.length)
   }
   const bags = bagsOf(op, offsets[0] as TensorSpec)
   ids.forEach((each, feature) => {

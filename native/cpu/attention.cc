@@ -312,17 +312,12 @@ class Backward final : public AttentionKernel {
   attention::Scratch<attention::BackwardSpace> scratch_;
 };
 
-template <class Type>
-std::unique_ptr<Kernel> Prepare(PrepareContext& prepare) {
-  return std::make_unique<Type>(prepare);
-}
-
 }  // namespace
 
 std::span<const KernelEntry> AttentionEntries() {
   static constexpr KernelEntry kEntries[] = {
-      {"attention", CheckForward, Prepare<Forward>},
-      {"attentionBackward", CheckBackward, Prepare<Backward>},
+      {"attention", CheckForward, Stateful<Forward>},
+      {"attentionBackward", CheckBackward, Stateful<Backward>},
   };
   return kEntries;
 }

@@ -67,9 +67,7 @@ void Gather(const RunContext& context) noexcept {
   }
   const auto row_of = [&](int64_t at) { return std::clamp<int64_t>(ids[at], 0, rows - 1); };
   const int64_t ahead = std::clamp<int64_t>(4096 / (bytes + 1), kAhead, kBagAhead);
-  // Less is over before another thread has woken up.
-  const int64_t grain = std::max<int64_t>(1, 262144 / (bytes + 32));
-  context.team.ParallelFor(count, grain, [&](int64_t begin, int64_t end, int) {
+  context.team.ParallelFor(count, MoveGrain(bytes), [&](int64_t begin, int64_t end, int) {
     for (int64_t at = begin; at < end; ++at) {
       if (at + ahead < end) PrefetchRow(from + row_of(at + ahead) * bytes, bytes);
       const int64_t row = row_of(at);
@@ -305,14 +303,8 @@ Status CheckEmbeddingBags(const CheckContext& context) {
   for (int64_t count : rows)
     if (count < 0 || (left -= std::min(count, left + 1)) < 0)
       return Refuse(context, "rows", "0 or more, no more than the table's together", std::to_string(count));
+  KAIROS_RETURN_IF_ERROR(ExpectBags(context, 1, features));
   const Shape& edges = context.inputs[1 + features].shape;
-  for (size_t feature = 0; feature < features; ++feature) {
-    const TensorSpec &ids = context.inputs[1 + feature], &offsets = context.inputs[1 + features + feature];
-    KAIROS_RETURN_IF_ERROR(ExpectDType(context, "ids", ids, DType::kInt32));
-    if (ids.shape.rank != 1) return Refuse(context, "ids", "of rank 1", ids.shape.ToString());
-    KAIROS_RETURN_IF_ERROR(ExpectOffsets(context, "offsets", offsets));
-    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "offsets", offsets, DType::kInt32, edges));
-  }
   if (__builtin_mul_overflow(table.shape[1], static_cast<int64_t>(features), &channels))
     return Refuse(context, "rows", "a result that can be addressed", std::to_string(features));
   return ExpectTensor(context, "output", context.outputs[0], DType::kFloat32, Shape{edges[0] - 1, channels});
@@ -331,16 +323,12 @@ std::unique_ptr<Kernel> PrepareEmbeddingBags(PrepareContext& prepare) {
   });
 }
 
-std::unique_ptr<Kernel> PrepareGatherBackward(PrepareContext& prepare) {
-  return std::make_unique<GatherBackwardKernel>(prepare);
-}
-
 }  // namespace
 
 std::span<const KernelEntry> EmbeddingEntries() {
   static constexpr KernelEntry kEntries[] = {
       {"gather", CheckGather, Stateless<Gather>},
-      {"gatherBackward", CheckGatherBackward, PrepareGatherBackward},
+      {"gatherBackward", CheckGatherBackward, Stateful<GatherBackwardKernel>},
       {"embeddingBag", CheckEmbeddingBag, PrepareEmbeddingBag},
       {"embeddingBags", CheckEmbeddingBags, PrepareEmbeddingBags},
   };

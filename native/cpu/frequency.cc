@@ -552,19 +552,14 @@ class FrequencyFilterBackward final : public FrequencyKernel {
   }
 };
 
-template <class K>
-std::unique_ptr<Kernel> Prepare(PrepareContext& context) {
-  return std::make_unique<K>(context);
-}
-
 }  // namespace
 
 std::span<const KernelEntry> FrequencyEntries() {
   static constexpr KernelEntry kEntries[] = {
-      {"rfft", CheckRfft, Prepare<Rfft>},
-      {"irfft", CheckIrfft, Prepare<Irfft>},
-      {"frequencyFilter", CheckFilter, Prepare<FrequencyFilter>},
-      {"frequencyFilterBackward", CheckFilterBackward, Prepare<FrequencyFilterBackward>},
+      {"rfft", CheckRfft, Stateful<Rfft>},
+      {"irfft", CheckIrfft, Stateful<Irfft>},
+      {"frequencyFilter", CheckFilter, Stateful<FrequencyFilter>},
+      {"frequencyFilterBackward", CheckFilterBackward, Stateful<FrequencyFilterBackward>},
   };
   return kEntries;
 }

@@ -12,6 +12,19 @@ inline Status ExpectOffsets(const CheckContext& context, const char* argument, c
   return Refuse(context, argument, "of rank 1 with one more than there are rows", offsets.shape.ToString());
 }
 
+// Ragged ids of several features: from operand `first` on ids of each, then offsets of each, all of as many rows.
+inline Status ExpectBags(const CheckContext& context, size_t first, size_t features) {
+  for (size_t feature = first; feature < first + features; ++feature) {
+    const TensorSpec &ids = context.inputs[feature], &offsets = context.inputs[feature + features];
+    KAIROS_RETURN_IF_ERROR(ExpectDType(context, "ids", ids, DType::kInt32));
+    if (ids.shape.rank != 1) return Refuse(context, "ids", "of rank 1", ids.shape.ToString());
+    KAIROS_RETURN_IF_ERROR(ExpectOffsets(context, "offsets", offsets));
+    KAIROS_RETURN_IF_ERROR(
+        ExpectTensor(context, "offsets", offsets, DType::kInt32, context.inputs[first + features].shape));
+  }
+  return Ok();
+}
+
 // Whether operand `operand` ascends from 0 to `values`; raises the fault where it does not.
 inline bool OffsetsAscend(const RunContext& context, int operand, int64_t values) {
   const TensorView& view = context.inputs[operand];

@@ -91,8 +91,7 @@ void PickRows(const RunContext& context) noexcept {
   const int32_t* picked = context.inputs[1].As<const int32_t>();
   const std::byte* from = x.As<const std::byte>();
   std::byte* to = context.outputs[0].As<std::byte>();
-  const int64_t grain = std::max<int64_t>(1, 262144 / (bytes + 32));
-  context.team.ParallelFor(count, grain, [&](int64_t begin, int64_t end, int) {
+  context.team.ParallelFor(count, MoveGrain(bytes), [&](int64_t begin, int64_t end, int) {
     for (int64_t at = begin; at < end; ++at) {
       const int64_t row = picked[at];
       if (row < -1 || row >= rows) context.fault.RaiseBound("row", at, row, -1, rows - 1, 1);

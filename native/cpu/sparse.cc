@@ -378,17 +378,12 @@ Status CheckTableBags(const CheckContext& context) {
   if (context.outputs.size() != 2 || context.inputs.size() != 2 * features || features == 0)
     return Refuse(context, "rows", "one per feature", std::to_string(features));
   KAIROS_RETURN_IF_ERROR(CheckRowCounts(context, rows));
+  KAIROS_RETURN_IF_ERROR(ExpectBags(context, 0, features));
   const Shape& edges = context.inputs[features].shape;
   int64_t total = 0, bags = 0;
-  for (size_t feature = 0; feature < features; ++feature) {
-    const TensorSpec &ids = context.inputs[feature], &offsets = context.inputs[features + feature];
-    KAIROS_RETURN_IF_ERROR(ExpectDType(context, "ids", ids, DType::kInt32));
-    if (ids.shape.rank != 1) return Refuse(context, "ids", "of rank 1", ids.shape.ToString());
-    KAIROS_RETURN_IF_ERROR(ExpectOffsets(context, "offsets", offsets));
-    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "offsets", offsets, DType::kInt32, edges));
+  for (const TensorSpec& ids : context.inputs.first(features))
     if (__builtin_add_overflow(total, ids.shape[0], &total) || total > std::numeric_limits<int32_t>::max())
       return Refuse(context, "ids", "fewer than 2^31 together", std::to_string(ids.shape[0]));
-  }
   if (__builtin_mul_overflow(edges[0] - 1, static_cast<int64_t>(features), &bags) ||
       bags >= std::numeric_limits<int32_t>::max())
     return Refuse(context, "offsets", "fewer than 2^31 bags together", edges.ToString());

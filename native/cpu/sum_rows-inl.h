@@ -27,6 +27,9 @@ HWY_INLINE void PrefetchRow(const void* row, int64_t bytes) {
   for (int64_t at = 0; at < std::min<int64_t>(bytes, 512); at += 64) hwy::Prefetch(line + at);
 }
 
+// Rows that a thread should move at least: fewer are over before another thread has woken up.
+inline int64_t MoveGrain(int64_t row_bytes) { return std::max<int64_t>(1, 262144 / (row_bytes + 32)); }
+
 // A row of whole vectors costs less than the call of memcpy.
 HWY_INLINE void CopyRow(const std::byte* from, int64_t bytes, std::byte* to) {
   const hn::ScalableTag<uint8_t> d;

@@ -42,8 +42,11 @@ const targeted = [
   { lengths: [140], targets: 250, heads: 1, width: 24, valueWidth: 72 },
 ]
 
-/** Lazily, so that an op pays for its own only. */
-const byName: Readonly<Record<string, () => OpCase[]>> = {
+const solvers = ['minNorm', 'pcGrad', 'caGrad', 'imtlG', 'nashMtl', 'upGrad', 'alignedMtl']
+
+/** Lazily, so that an op pays for its own only; from its own cases, where attributes are to be as there. */
+const byName: Readonly<Record<string, (own: readonly OpCase[]) => OpCase[]>> = {
+  ...Object.fromEntries(solvers.map((name) => [`${name}Weights`, ([model]) => [manyTasks(model as OpCase)]])),
   // What every elementwise op runs as: theirs are its large cases.
   elementwise: () => [],
   reshape: () => [{ inputs: [float(300, 700)], attributes: { shape: [700, 300] } }],
@@ -208,9 +211,8 @@ const byName: Readonly<Record<string, () => OpCase[]>> = {
 /** Large cases of an op; elementwise ones take the shape of their first case over. */
 export function largeCases(op: OpDefinition, own: readonly OpCase[]): OpCase[] {
   const made = byName[op.name]
-  if (made) return made()
+  if (made) return made(own)
   const model = own.find(({ inputs }) => inputs.every(({ data }) => data.length > 0))
-  if (model && op.name.endsWith('Weights')) return [manyTasks(model)]
   return model && op.elementwise ? [enlarged(model)] : []
 }
 
