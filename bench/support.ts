@@ -1,12 +1,12 @@
 /** What benchmarks share: a case's result, alternating measurements of kernel time, medians. */
 import type { Shape } from '../lib/core/dim.js'
-import { arrayOf } from '../lib/core/dtype.js'
 import { createRandom } from '../lib/core/random.js'
-import { specOf, type Tensor } from '../lib/graph/node.js'
+import { input } from '../lib/graph/leaf.js'
+import { specOf, type Tensor, withSource } from '../lib/graph/node.js'
 import { GraphRunner, type Stores } from '../lib/graph/runner.js'
-import { reshape, slice } from '../lib/ops/index.js'
+import { matmul, reshape, slice } from '../lib/ops/index.js'
 import type { Loose } from '../lib/ops/support.js'
-import type { Executor } from '../lib/runtime/index.js'
+import { type Executor, Staging } from '../lib/runtime/index.js'
 
 /** One line of the report. Times are medians in milliseconds. */
 export interface BenchResult {
@@ -42,12 +42,12 @@ export interface Contender {
 }
 
 const ROUNDS = 31
-const WARM_UP = 3
+const UNCOUNTED_ROUNDS = 3
 
 /** Runs contenders in turn, so that a noisy moment meets all of them; gives each one's sorted times. */
 export async function alternate(contenders: readonly Contender[], rounds = ROUNDS): Promise<number[][]> {
   const times = contenders.map((): number[] => [])
-  for (let round = -WARM_UP; round < rounds; round++) {
+  for (let round = -UNCOUNTED_ROUNDS; round < rounds; round++) {
     for (const [index, contender] of contenders.entries()) {
       const time = await contender.run()
       if (round >= 0) times[index]?.push(time)
@@ -80,8 +80,8 @@ export const atMost = (ours: number, floor: number, factor: number, name: string
 })
 
 /**
- * Kernel time of a graph over fed inputs, without the copying of feeds. What it gives stays in the arena, as in a
- * larger program, and one element of it is handed out: new memory for large results would cost more than some kernels.
+ * Kernel time of a graph over random inputs. As in a larger program, nothing is copied or allocated beside it: inputs
+ * stay in one staging slot, results in the arena, and one element of each is handed out.
  */
 export function contender(
   name: string,
@@ -90,38 +90,62 @@ export function contender(
   stores: Stores = {},
 ): Contender & { readonly runner: GraphRunner } {
   const probes = Object.entries(outputs).map(([output, tensor]) => [output, probe(tensor)] as const)
-  const timed = new GraphRunner(Object.fromEntries(probes), { executor, profile: true })
+  const timed = new GraphRunner({ [WARM_UP]: warmUp(), ...Object.fromEntries(probes) }, { executor, profile: true })
+  const sources = timed.plan.kernelSteps.map(({ source }) => source)
+  const start = sources.lastIndexOf(WARM_UP) + 1
+  if (sources.slice(0, start).some((source) => source !== WARM_UP))
+    throw new Error(`${name}: steps run before the warm-up`)
+  const entries = timed.inputs.map(({ name: input, node }) => ({ name: input, ...specOf({ node, index: 0 }) }))
+  const ring = new Staging(entries, {}, 1)
   const random = createRandom(1).fork('bench')
-  const feeds = Object.fromEntries(
-    timed.inputs.map(({ name: input, node }) => {
-      const { dtype, shape } = specOf({ node, index: 0 })
-      const array = arrayOf(dtype, count(shape))
-      for (let i = 0; i < array.length; i++) array[i] = random.normal()
-      return [input, array]
-    }),
-  )
+  let filled = false
+  const lease = async () => {
+    const leased = await ring.lease()
+    for (const view of filled ? [] : Object.values(leased.views))
+      for (let i = 0; i < view.length; i++) view[i] = random.normal()
+    filled = true
+    return leased
+  }
   return {
     name,
     /** Gives whole results, to compare. */
     runner: new GraphRunner(outputs, { executor }),
     run: () =>
       warm(async () => {
-        const { profile } = await timed.run({ feeds, stores })
-        return Array.from(profile ?? []).reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e6
+        const { profile } = await timed.run({ lease: await lease(), stores })
+        return (
+          Array.from(profile ?? [])
+            .slice(start)
+            .reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e6
+        )
       }),
   }
 }
 
-/** Longer runs meet the state that the contender before has left for a small part of their time only. */
-const SHORT_MILLISECONDS = 20
-const RUNS_PER_TURN = 3
+const WARM_UP = 'warm up'
+const WARM_UP_SIZE = 192
+const WARM_UP_PRODUCTS = 8
 
-/** The median of a few runs after one that warms caches, team and clock up; a long one is taken alone. */
+/** A fraction of a millisecond of products that fit the cache: threads that were asleep have reached their cores then. */
+function warmUp(): Tensor {
+  return withSource(WARM_UP, () => {
+    const a = input(WARM_UP, [WARM_UP_SIZE, WARM_UP_SIZE])
+    let product = a
+    for (let i = 0; i < WARM_UP_PRODUCTS; i++) product = matmul(product, a)
+    return probe(product)
+  })
+}
+
+/** So long a contender runs in its turn, or so many times; once when a run takes longer. */
+const TURN_MILLISECONDS = 20
+const RUNS_PER_TURN = 9
+
+/** The median of the runs of one turn: the first ones find caches, team and clock as the contender before left them. */
 export async function warm(run: () => Promise<number>): Promise<number> {
-  const first = await run()
-  if (first > SHORT_MILLISECONDS) return first
   const times: number[] = []
-  for (let i = 0; i < RUNS_PER_TURN; i++) times.push(await run())
+  const end = performance.now() + TURN_MILLISECONDS
+  do times.push(await run())
+  while (times.length < RUNS_PER_TURN && performance.now() < end)
   return median(times.sort((a, b) => a - b))
 }
 
