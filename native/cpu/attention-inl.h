@@ -161,6 +161,41 @@ HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// The sum of a vector's blocks of four lanes.
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> SumOfBlocks(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return SumOfBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+#endif
+
+// The sums of four vectors' lanes.
+HWY_INLINE void SumFour(FloatVector s0, FloatVector s1, FloatVector s2, FloatVector s3, float* to) {
+  const FloatTag d;
+#if HWY_TARGET == HWY_SCALAR
+  const FloatVector sums[] = {s0, s1, s2, s3};
+  for (int i = 0; i < 4; ++i) to[i] = hn::GetLane(hn::SumOfLanes(d, sums[i]));
+#else
+  const hn::RepartitionToWide<FloatTag> pair;
+  const auto join = [=](FloatVector a, FloatVector b) HWY_ATTR {
+    return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+  };
+  const auto low = hn::BitCast(pair, join(s0, s1)), high = hn::BitCast(pair, join(s2, s3));
+  // Each block of four lanes has a share of each sum.
+  const auto shares = hn::Add(hn::BitCast(d, hn::InterleaveLower(pair, low, high)),
+                              hn::BitCast(d, hn::InterleaveUpper(pair, low, high)));
+  hn::StoreU(SumOfBlocks(d, shares), hn::CappedTag<float, 4>(), to);
+#endif
+}
+
+// Few queries wait for memory: while they meet a tile of keys the next one is fetched.
+HWY_INLINE void FetchAhead(const float* row, int64_t step) { hwy::Prefetch(row + kKeyTile * step); }
+
 // to[j] = x . (row j), for `count` rows, four at a time.
 inline void Dots(const float* x, const Columns& b, int64_t count, float* to) {
   const FloatTag d;
@@ -170,17 +205,37 @@ inline void Dots(const float* x, const Columns& b, int64_t count, float* to) {
     FloatVector s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
     ForVectors(b.width, [&](int64_t i, size_t live) HWY_ATTR {
       const FloatVector v = Load(d, x + i, live);
+      for (const float* row : {r0, r1, r2, r3}) FetchAhead(row + i, b.step);
       s0 = hn::MulAdd(v, Load(d, r0 + i, live), s0);
       s1 = hn::MulAdd(v, Load(d, r1 + i, live), s1);
       s2 = hn::MulAdd(v, Load(d, r2 + i, live), s2);
       s3 = hn::MulAdd(v, Load(d, r3 + i, live), s3);
     });
-    to[j] = hn::GetLane(hn::SumOfLanes(d, s0));
-    to[j + 1] = hn::GetLane(hn::SumOfLanes(d, s1));
-    to[j + 2] = hn::GetLane(hn::SumOfLanes(d, s2));
-    to[j + 3] = hn::GetLane(hn::SumOfLanes(d, s3));
+    SumFour(s0, s1, s2, s3, to + j);
   }
   for (; j < count; ++j) to[j] = Dot(x, b.rows + j * b.step, b.width);
+}
+
+// y[width] = the sum of weights[j] (row j), for `count` rows, or += with `add`.
+inline void WeightedSum(const float* weights, const float* rows, int64_t step, int64_t count, int64_t width,
+                        float* y, bool add) {
+  const FloatTag d;
+  ForVectors(width, [&](int64_t i, size_t live) HWY_ATTR {
+    const float* row = rows + i;
+    // Four sums: additions to one would wait for each other.
+    FloatVector s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    int64_t j = 0;
+    for (; j + 4 <= count; j += 4, row += 4 * step) {
+      for (int64_t ahead = 0; ahead < 4; ++ahead) FetchAhead(row + ahead * step, step);
+      s0 = hn::MulAdd(hn::Set(d, weights[j]), Load(d, row, live), s0);
+      s1 = hn::MulAdd(hn::Set(d, weights[j + 1]), Load(d, row + step, live), s1);
+      s2 = hn::MulAdd(hn::Set(d, weights[j + 2]), Load(d, row + 2 * step, live), s2);
+      s3 = hn::MulAdd(hn::Set(d, weights[j + 3]), Load(d, row + 3 * step, live), s3);
+    }
+    for (; j < count; ++j, row += step) s0 = hn::MulAdd(hn::Set(d, weights[j]), Load(d, row, live), s0);
+    s0 = hn::Add(hn::Add(s0, s1), hn::Add(s2, s3));
+    Store(add ? hn::Add(Load(d, y + i, live), s0) : s0, d, y + i, live);
+  });
 }
 
 // c[rows, count] = a[rows, width] b.
@@ -256,6 +311,13 @@ struct ForwardSpace {
         words(pieces.Take(kDrawRoom)),
         most(pieces.Take(kChunk)),
         sum(pieces.Take(kChunk)) {}
+
+  // For queries that stand behind `query` others of the kChunk.
+  ForwardSpace From(int64_t query) const {
+    ForwardSpace space = *this;
+    space.most += query, space.sum += query;
+    return space;
+  }
 };
 
 // Turns a row of products into weights relative to the greatest score so far, zero from `count` to `until`;
@@ -338,24 +400,33 @@ inline void ForwardTile(const Head& head, const KeyTile& tile, int64_t query, in
       hn::StoreU(hn::Mul(hn::LoadU(d, weights + j), hn::LoadU(d, factors + j)), d, weights + j);
     });
   }
-  Product({s, kStep, 1}, tile.values, seen, rows, head.value_width, y + query * head.y_step, head.y_step,
-          !first);
+  float* const to = y + query * head.y_step;
+  if (head.few) {
+    for (int64_t row = 0; row < rows; ++row)
+      WeightedSum(s + row * kStep, tile.values.data, tile.values.row_step, seen, head.value_width,
+                  to + row * head.y_step, !first);
+    return;
+  }
+  Product({s, kStep, 1}, tile.values, seen, rows, head.value_width, to, head.y_step, !first);
 }
 
-// At most kChunk queries; y has the head's y_step, log_sum_exp one element a query.
-inline void Forward(const Head& head, const ForwardSpace& space, float* y, float* log_sum_exp) {
+inline void StartForward(const Head& head, const ForwardSpace& space) {
   std::fill_n(space.most, head.queries, kLeast);
   std::fill_n(space.sum, head.queries, 0.0f);
-  const int64_t end = std::min(head.end, head.queries - 1 + head.frontier);
-  for (int64_t key = head.begin; key < end; key += kKeyTile) {
-    const int64_t count = std::min(kKeyTile, end - key);
-    const KeyTile tile{
-        key, count,
-        Transposed(head.k + key * head.k_step, head.k_step, head.width, count, head.few, space.keys),
-        Rows(head.v + key * head.v_step, head.v_step, count, head.value_width, head.queries, space.values)};
-    for (int64_t query = 0; query < head.queries; query += kQueryTile)
-      ForwardTile(head, tile, query, std::min(kQueryTile, head.queries - query), key == head.begin, space, y);
-  }
+}
+
+// All queries against the tile of keys that begins with `key`.
+inline void ForwardKeys(const Head& head, int64_t key, const ForwardSpace& space, float* y) {
+  const int64_t count = std::min(kKeyTile, head.end - key);
+  const float *k = head.k + key * head.k_step, *v = head.v + key * head.v_step;
+  const KeyTile tile{key, count, Transposed(k, head.k_step, head.width, count, head.few, space.keys),
+                     head.few ? Panels{v, head.v_step, 0}
+                              : Rows(v, head.v_step, count, head.value_width, head.queries, space.values)};
+  for (int64_t query = 0; query < head.queries; query += kQueryTile)
+    ForwardTile(head, tile, query, std::min(kQueryTile, head.queries - query), key == head.begin, space, y);
+}
+
+inline void FinishForward(const Head& head, const ForwardSpace& space, float* y, float* log_sum_exp) {
   for (int64_t i = 0; i < head.queries; ++i) {
     float* const row = y + i * head.y_step;
     if (space.sum[i] == 0)
@@ -369,6 +440,14 @@ inline void Forward(const Head& head, const ForwardSpace& space, float* y, float
     const FloatVector sum = math::Log(d, Load(d, space.sum + i, live, 1));
     Store(hn::Add(Load(d, space.most + i, live), sum), d, log_sum_exp + i, live);
   });
+}
+
+// At most kChunk queries; y has the head's y_step, log_sum_exp one element a query.
+inline void Forward(Head head, const ForwardSpace& space, float* y, float* log_sum_exp) {
+  head.end = std::min(head.end, head.queries - 1 + head.frontier);
+  StartForward(head, space);
+  for (int64_t key = head.begin; key < head.end; key += kKeyTile) ForwardKeys(head, key, space, y);
+  FinishForward(head, space, y, log_sum_exp);
 }
 
 // -----------------------------------------------------------------------------------------------------------
