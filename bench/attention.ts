@@ -11,7 +11,7 @@ import type { Tensor } from '../lib/graph/node.js'
 import { attention, Executor, gradients, input, sum, targetAttention } from '../lib/index.js'
 import { multiply } from '../lib/ops/index.js'
 import type { Loose } from '../lib/ops/support.js'
-import { openOnnxRuntime } from './onnxRuntime.js'
+import { openOnnxServer } from './onnxServer.js'
 import { findPython, Peer } from './peer.js'
 import type { PeerServer } from './peerServer.js'
 import { type Roofs, roofs } from './roofs.js'
@@ -190,7 +190,7 @@ async function bench(threads: number, problems: readonly (() => Problem)[]): Pro
   const python = findPython()
   if (!python) console.log('bench: PyTorch is skipped, no Python that has it is here')
   const torch = python ? new Peer(python, 'attention', threads, [folder]) : null
-  const onnx = openOnnxRuntime('attention', [folder, `${threads}`])
+  const onnx = openOnnxServer('attention', [folder, `${threads}`])
   const results: BenchResult[] = []
   try {
     await torch?.ready()

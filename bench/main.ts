@@ -15,12 +15,15 @@ import { describe } from '../lib/runtime/index.js'
 import { attentionBench, attentionLengthBench, targetAttentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
+import { executorsBench } from './executors.js'
 import { frequencyFilterBench } from './frequencyFilter.js'
 import { gramBench } from './gram.js'
 import { largeTableBench } from './largeTable.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
+import { mmoeInferenceBench } from './mmoeInference.js'
+import { overheadBench } from './overhead.js'
 import { writePlots } from './plots.js'
 import { formatCase, formatReport, mergeCases, type Report, type ReportCase, reportCase } from './report.js'
 import { sasrecBench } from './sasrec.js'
@@ -33,12 +36,15 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   attentionLength: attentionLengthBench,
   crossEntropy: crossEntropyBench,
   data: dataBench,
+  executors: executorsBench,
   frequencyFilter: frequencyFilterBench,
   gram: gramBench,
   largeTable: largeTableBench,
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
   mmoe: mmoeBench,
+  mmoeInference: mmoeInferenceBench,
+  overhead: overheadBench,
   sasrec: sasrecBench,
   targetAttention: targetAttentionBench,
   trainingStep: trainingStepBench,

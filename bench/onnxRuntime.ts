@@ -1,16 +1,37 @@
-/** ONNX Runtime in a Node of its own, where onnxruntime-node is installed; it is no dependency of ours. */
-import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import { PeerServer } from './peerServer.js'
+/** ONNX Runtime in Node, where it is installed: `npm install --no-save --ignore-scripts onnxruntime-node@1.30.0`. */
 
-/** A server of bench/peers/<name>.mjs; null, with a line that says so, where there is no ONNX Runtime. */
-export function openOnnxRuntime(name: string, args: readonly string[]): PeerServer | null {
+/** What is used of the package. */
+export interface OnnxRuntime {
+  readonly InferenceSession: {
+    create(path: string, options: Readonly<Record<string, unknown>>): Promise<OnnxSession>
+  }
+  readonly Tensor: new (
+    dtype: 'int64' | 'float32',
+    data: BigInt64Array | Float32Array,
+    shape: readonly number[],
+  ) => unknown
+}
+
+export interface OnnxSession {
+  run(feeds: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, { readonly data: Float32Array }>>>
+  release(): Promise<void>
+}
+
+export async function findOnnxRuntime(): Promise<OnnxRuntime | null> {
+  const name = 'onnxruntime-node'
   try {
-    createRequire(import.meta.url).resolve('onnxruntime-node')
+    const found = await import(name)
+    return found.default ?? found
   } catch {
-    console.log('bench: ONNX Runtime is skipped; `npm i --no-save --ignore-scripts onnxruntime-node` brings it')
+    console.log(`bench: ONNX Runtime is skipped, ${name} is not installed (bench/peers/README.md)`)
     return null
   }
-  const script = fileURLToPath(new URL(`peers/${name}.mjs`, import.meta.url))
-  return new PeerServer(process.execPath, [script, ...args], process.env)
 }
+
+/** The settings that are fastest for it. */
+export const sessionOptions = (threads: number) => ({
+  intraOpNumThreads: threads,
+  interOpNumThreads: 1,
+  graphOptimizationLevel: 'all',
+  executionMode: 'sequential',
+})

@@ -12,7 +12,7 @@ import { describe } from '../lib/runtime/index.js'
 import { type ImportOptions, importStateDict } from '../lib/train/importStateDict.js'
 import { TensorFile } from '../lib/train/safetensors.js'
 import { PeerServer } from './peerServer.js'
-import { type BenchResult, median, quantile } from './support.js'
+import { type BenchResult, fasterThan, median, quantile } from './support.js'
 
 /** A Python that has PyTorch, the one that PYTHON names or that of the system; or null. */
 export function findPython(): string | null {
@@ -57,6 +57,8 @@ export interface PeerOptions {
   readonly rename?: NonNullable<ImportOptions['rename']>
   /** Told to the peer. */
   readonly args?: readonly string[]
+  /** Reads what else the peer has written into the folder, before it goes. */
+  readonly read?: (folder: string) => Promise<void>
 }
 
 /** A peer's initial weights, taken over, and its batches: it writes them into a folder that is gone afterwards. */
@@ -65,7 +67,7 @@ export async function importPeer(
   name: string,
   model: object,
   parameters: ParameterSet,
-  { rename = {}, args = [] }: PeerOptions = {},
+  { rename = {}, args = [], read }: PeerOptions = {},
 ): Promise<readonly Feeds[]> {
   const folder = await mkdtemp(join(tmpdir(), 'kairos-peer-'))
   try {
@@ -82,6 +84,7 @@ export async function importPeer(
       Object.assign(batches[Number(index)] as Feeds, { [field]: await file.read(name) })
     }
     await file.close()
+    await read?.(folder)
     return batches
   } finally {
     await rm(folder, { recursive: true })
@@ -130,6 +133,8 @@ export interface Comparison {
   readonly variants: Readonly<Record<string, string>>
   /** Whether the losses of the first steps must be ours; dropout draws apart. */
   readonly sameLosses: boolean
+  /** So many times faster than the best variant. */
+  readonly target?: number
   readonly steps?: number
   readonly rounds?: number
 }
@@ -139,7 +144,7 @@ export interface Comparison {
  * time of each process, so that other work on the machine counts for neither; with more they are wall time.
  */
 export async function compareWithPeer(comparison: Comparison): Promise<BenchResult> {
-  const { name, shape, threads, batch, variants, sameLosses, args = [], steps = 6, rounds = 5 } = comparison
+  const { name, shape, threads, batch, variants, sameLosses, target, args = [], steps = 6, rounds = 5 } = comparison
   const python = findPython()
   const peer = python ? new Peer(python, comparison.peer, threads, args) : null
   await peer?.ready()
@@ -168,6 +173,7 @@ export async function compareWithPeer(comparison: Comparison): Promise<BenchResu
     ours: median(mine),
     spread: [quantile(mine, 0.25), quantile(mine, 0.75)],
     ...(best ? { peer: { name: `PyTorch, ${best.name}`, time: best.time } } : {}),
+    ...(best && target ? { target: fasterThan(median(mine), best.time, target, 'PyTorch') } : {}),
     note: [rate(median(mine)), ...(peer ? others : ['no PyTorch here to compare with']), ours.shares()].join('; '),
   }
 }

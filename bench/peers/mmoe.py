@@ -1,7 +1,8 @@
 """MMoE with target attention in PyTorch, trained step by step: the peer of the `mmoe` system.
 
-    python3 mmoe.py export FOLDER    writes initial weights and batches as safetensors
-    python3 mmoe.py serve            answers `fused N` and `loop N`, see common.py
+    python3 mmoe.py export FOLDER         writes initial weights and batches as safetensors
+    python3 mmoe.py export FOLDER onnx    and the fused model, to probabilities, as FOLDER/model.onnx
+    python3 mmoe.py serve                 answers `fused N` and `loop N`, see common.py
 
 20 id features of 100,000 rows x 16 in one table, items of 100,000 x 32 that target and history share, 4 experts
 [512, 256], 3 tasks with towers [128, 64]. `loop` runs expert by expert, as models are usually written; `fused` runs the
@@ -123,9 +124,28 @@ def fresh():
     return Loop()
 
 
+class Serving(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *batch):
+        return torch.sigmoid(self.model(*batch))
+
+
+def write_onnx(path):
+    names = ["ids", "target", "history", "length"]
+    example = tuple(torch.from_numpy(np.ascontiguousarray(array)).long() for array in next(batches())[:4])
+    axes = {name: {0: "batch"} for name in names + ["probability"]}
+    model = Serving(Fused(fresh())).eval()
+    torch.onnx.export(model, example, path, input_names=names, output_names=["probability"], opset_version=14, dynamic_axes=axes)
+
+
 def main():
     if sys.argv[1] == "export":
         folder = sys.argv[2]
+        if "onnx" in sys.argv[3:]:
+            write_onnx(f"{folder}/model.onnx")
         names = ("ids", "target", "history", "length", "label")
         write_tensors(f"{folder}/weights.safetensors", {k: v.numpy() for k, v in fresh().state_dict().items()})
         drawn = {f"{i}.{name}": array for i, batch in enumerate(batches()) for name, array in zip(names, batch)}

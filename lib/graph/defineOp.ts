@@ -91,6 +91,14 @@ export interface OpDefinition<A extends Attributes = Attributes> {
   readonly lookup?: { readonly table: number; readonly ids: number; readonly offsets?: number }
   /** Operands that hold ids: fed ids are range-checked before a run, with these words. */
   readonly ids?: readonly IdRule[] | ((inputs: readonly TensorSpec[], attributes: A) => readonly IdRule[])
+  /**
+   * Operands `tables` are moved only at as many rows as operand `rows` has elements, or not at all where it is null: only
+   * their shape counts. Of an op that commits, result i replaces rows of tables[i]. For `explain`; a lookup says it too.
+   */
+  readonly partial?: (
+    operands: number,
+    attributes: A,
+  ) => { readonly tables: readonly number[]; readonly rows: number | null }
   /** Checks operands and attributes and gives the specs of the results. Throws through `refuse`. */
   infer(inputs: readonly TensorSpec[], attributes: A): readonly TensorSpec[]
   /** Written with ops, per operand; null where no gradient flows. A string says why the op has none at all. */
