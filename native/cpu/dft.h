@@ -126,7 +126,10 @@ inline double Cost(int64_t length) {
     if (radix > kMaxSmallRadix) {
       cost += std::min(DenseCost(radix), RaderCost(radix));
     } else {
-      cost += radix == 4 ? 5.5 : radix == 8 ? 7 : radix == kFirstRadix ? 8 : 4 + 0.5 * static_cast<double>(radix);
+      cost += radix == 4             ? 5.5
+              : radix == 8           ? 7
+              : radix == kFirstRadix ? 8
+                                     : 4 + 0.5 * static_cast<double>(radix);
     }
   }
   return cost * static_cast<double>(length);
