@@ -12,7 +12,7 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { describe } from '../lib/runtime/index.js'
-import { attentionBench } from './attention.js'
+import { attentionBench, attentionLengthBench, targetAttentionBench } from './attention.js'
 import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
 import { executorsBench } from './executors.js'
@@ -35,6 +35,7 @@ import { trainingStepBench } from './trainingStep.js'
 /** Called once per count of threads. */
 const benches: Readonly<Record<string, (threads: number) => Promise<readonly BenchResult[]>>> = {
   attention: attentionBench,
+  attentionLength: attentionLengthBench,
   crossEntropy: crossEntropyBench,
   data: dataBench,
   executors: executorsBench,
@@ -48,11 +49,12 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   overhead: overheadBench,
   sasrec: sasrecBench,
   tableBatched: tableBatchedBench,
+  targetAttention: targetAttentionBench,
   topK: topKBench,
   trainingStep: trainingStepBench,
 }
 /** What a full run measures on AVX2 as well. */
-const alsoOnAvx2 = ['attention', 'frequencyFilter', 'gram', 'matmul', 'memoryBound']
+const alsoOnAvx2 = ['attention', 'frequencyFilter', 'gram', 'matmul', 'memoryBound', 'targetAttention']
 
 const folder = new URL('results/', import.meta.url)
 const order = Object.keys(benches)

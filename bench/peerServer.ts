@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout } from 'node:timers/promises'
 
 /** OpenMP threads spin so long after their work: whoever runs next would have to share the cores with them. */
-export const SPIN_MILLISECONDS = 20
+export const SPIN_MILLISECONDS = 50
 
 export class PeerServer {
   private readonly child: ChildProcess

@@ -27,7 +27,7 @@ export async function writePlots({ machine, cases }: Report, folder: URL): Promi
 /** `frequencyFilter, backward` is kept as `frequency-filter-backward`. */
 export const fileName = (name: string): string =>
   name
-    .replace(/([a-z])([A-Z])/g, '$1-$2')
+    .replace(/([a-z])([A-Z][a-z])/g, '$1-$2')
     .replace(/[^A-Za-z0-9]+/g, '-')
     .replace(/^-|-$/g, '')
     .toLowerCase()

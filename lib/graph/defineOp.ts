@@ -8,7 +8,16 @@ import type { DType } from '../core/dtype.js'
 import { type ErrorCode, type ErrorDetails, KairosError } from '../core/errors.js'
 import type { Random } from '../core/random.js'
 import type { KernelName } from './kernelTable.js'
-import { type Attributes, callSite, makeNode, type Tensor, type TensorSpec, tensorOf } from './node.js'
+import {
+  type Attributes,
+  callSite,
+  makeNode,
+  type Node,
+  specOf,
+  type Tensor,
+  type TensorSpec,
+  tensorOf,
+} from './node.js'
 
 /** Concrete values in float64: what references compute with. Bool is 0 and 1. */
 export interface ReferenceArray {
@@ -52,6 +61,12 @@ export interface IdRule {
   readonly alsoAllowed?: string
   /** Position of the operand that the ids index, to name it in the error. */
   readonly table?: number
+}
+
+/** Which operands of a node are ids, and of what. */
+export function idRules({ op, inputs, attributes }: Node): readonly IdRule[] {
+  const ids = op?.ids ?? []
+  return typeof ids === 'function' ? ids(inputs.map(specOf), attributes) : ids
 }
 
 /** Rows of a table that an op reads. */
@@ -100,6 +115,14 @@ export interface OpDefinition<A extends Attributes = Attributes> {
   lookup?(inputs: readonly Tensor[], attributes: A): LookupRule
   /** Operands that hold ids: fed ids are range-checked before a run, with these words. */
   readonly ids?: readonly IdRule[] | ((inputs: readonly TensorSpec[], attributes: A) => readonly IdRule[])
+  /**
+   * Operands `tables` are moved only at as many rows as operand `rows` has elements, or not at all where it is null: only
+   * their shape counts. Of an op that commits, result i replaces rows of tables[i]. For `explain`; a lookup says it too.
+   */
+  readonly partial?: (
+    operands: number,
+    attributes: A,
+  ) => { readonly tables: readonly number[]; readonly rows: number | null }
   /** Checks operands and attributes and gives the specs of the results. Throws through `refuse`. */
   infer(inputs: readonly TensorSpec[], attributes: A): readonly TensorSpec[]
   /** Written with ops, per operand; null where no gradient flows. A string says why the op has none at all. */

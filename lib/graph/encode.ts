@@ -11,7 +11,7 @@ import { KairosError } from '../core/errors.js'
 import { variableName, variableOf } from './autodiff.js'
 import { ByteWriter } from './byteWriter.js'
 import { computedSymbols } from './computed.js'
-import type { IdRule } from './defineOp.js'
+import { idRules } from './defineOp.js'
 import { kernelOf } from './kernelOf.js'
 import { type AttributeType, type KernelDeclaration, kernelTable } from './kernelTable.js'
 import { type AttributeValue, type Node, type StoreSlot, specOf, tensorOf, type Value, valueKey } from './node.js'
@@ -173,11 +173,6 @@ function checksOf(nodes: readonly Node[]): Check[] {
     }
   }
   return [...checks.values()]
-}
-
-function idRules({ op, inputs, attributes }: Node): readonly IdRule[] {
-  const ids = op?.ids ?? []
-  return typeof ids === 'function' ? ids(inputs.map(specOf), attributes) : ids
 }
 
 function tableName(value: Value): string {

@@ -1,7 +1,7 @@
 /** Prints what the compiler did: the graph after each pass, with bytes and flops, and the share of time once run. */
-import { evaluateDim, formatShape, multiplyDims, type Shape } from '../core/dim.js'
-import { bytesOf } from '../core/dtype.js'
+import { evaluateDim, formatShape, type Shape } from '../core/dim.js'
 import { variableName } from './autodiff.js'
+import { nodeBytes } from './bytes.js'
 import { withLimits } from './computed.js'
 import type { Counts } from './counts.js'
 import { nameOfOpcode } from './elementwiseChain.js'
@@ -50,18 +50,6 @@ function summarize(name: string, graph: Graph, given: Counts): PassSummary {
     flops: ops.reduce((sum, node) => sum + nodeFlops(node, counts), 0),
     text: formatGraph(graph),
   }
-}
-
-/** Bytes that a node's kernel must move at least: operands once, results once. Views move nothing. */
-export function nodeBytes(node: Node, counts: Counts): number {
-  if (node.op?.alias) return 0
-  const bytes = (value: Value) => {
-    const { dtype, shape } = specOf(value)
-    return evaluateDim(multiplyDims(...shape), counts) * bytesOf[dtype]
-  }
-  const operands = new Map(node.inputs.map((value) => [valueKey(value), value]))
-  const results = node.outputs.map((_, index) => ({ node, index }))
-  return [...operands.values(), ...results].reduce((sum, value) => sum + bytes(value), 0)
 }
 
 export function nodeFlops(node: Node, counts: Counts): number {
@@ -182,21 +170,41 @@ export function formatFlops(flops: number): string {
   return flops >= 1e6 ? `${(flops / 1e6).toFixed(2)} MFLOP` : `${flops} FLOP`
 }
 
-/** Share of time by kernel, from one profiled run: nanoseconds per step. */
-export function profileByKernel(
-  plan: Plan,
-  nanoseconds: ArrayLike<number>,
-): { kernel: string; steps: number; share: number }[] {
-  const sums = new Map<string, { steps: number; time: number }>()
+/** What one kernel's steps do and take together. */
+export interface KernelProfile {
+  readonly kernel: string
+  readonly steps: number
+  readonly milliseconds: number
+  readonly share: number
+}
+
+/** Time by kernel, from one profiled run: nanoseconds per step. */
+export function profileByKernel(plan: Plan, nanoseconds: ArrayLike<number>): KernelProfile[] {
+  const profiles = new Map<string, { steps: number; milliseconds: number }>()
   let total = 0
   plan.kernelSteps.forEach((node, index) => {
     const kernel = node.op?.kernel ?? node.op?.name ?? ''
-    const entry = sums.get(kernel) ?? { steps: 0, time: 0 }
-    const time = nanoseconds[index] ?? 0
-    sums.set(kernel, { steps: entry.steps + 1, time: entry.time + time })
-    total += time
+    const entry = profiles.get(kernel) ?? { steps: 0, milliseconds: 0 }
+    const milliseconds = (nanoseconds[index] ?? 0) / 1e6
+    profiles.set(kernel, { steps: entry.steps + 1, milliseconds: entry.milliseconds + milliseconds })
+    total += milliseconds
   })
-  return [...sums]
-    .map(([kernel, { steps, time }]) => ({ kernel, steps, share: total === 0 ? 0 : time / total }))
+  return [...profiles]
+    .map(([kernel, entry]) => ({ kernel, ...entry, share: total === 0 ? 0 : entry.milliseconds / total }))
     .sort((a, b) => b.share - a.share)
+}
+
+/** Bytes and operations of each kernel's steps at the given counts, by kernel. */
+export function workByKernel(
+  plan: Plan,
+  given: Counts,
+): Map<string, { readonly bytes: number; readonly flops: number }> {
+  const counts = withLimits(plan.kernelSteps, given)
+  const work = new Map<string, { bytes: number; flops: number }>()
+  for (const node of plan.kernelSteps) {
+    const kernel = node.op?.kernel ?? node.op?.name ?? ''
+    const { bytes, flops } = work.get(kernel) ?? { bytes: 0, flops: 0 }
+    work.set(kernel, { bytes: bytes + nodeBytes(node, counts), flops: flops + nodeFlops(node, counts) })
+  }
+  return work
 }

@@ -132,6 +132,8 @@ export const kernelTable = {
   irfft: kernel(1, 1),
   frequencyFilter: kernel(2, 1),
   frequencyFilterBackward: kernel(3, 2),
+  bandMix: kernel(2, 1, { cutoff: 'int' }),
+  bandMixBackward: kernel(3, 2, { cutoff: 'int' }),
 
   // Ranking
   targetRank: kernel(3, 1, {}, { raisesIdFault: true }),

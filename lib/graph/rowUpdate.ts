@@ -42,6 +42,7 @@ function replaced(table: ReferenceArray, slots: ReferenceArray, rows: ReferenceA
 export const elementwiseRows = defineOp<RowsAttributes>({
   name: 'elementwiseRows',
   commits: true,
+  partial: (operands, { tables }) => ({ tables, rows: operands - 1 }),
   infer(inputs, attributes) {
     const { shape, tables } = attributes
     const slots = inputs.at(-1) as TensorSpec

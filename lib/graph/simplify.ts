@@ -74,9 +74,10 @@ function constantOf(value: Value): ReferenceArray | null {
   return { dtype, shape: shape as readonly number[], data: Float64Array.from(leaf.data) }
 }
 
-/** The only element of a constant, if it has one value throughout. */
+/** The only element of a constant, repeated or not, if it has one value throughout. */
 export function uniformConstant(value: Value): number | null {
   const { node } = value
+  if (node.op?.broadcasts) return uniformConstant(node.inputs[0] as Value)
   if (node.leaf?.kind === 'constant') {
     const { data } = node.leaf
     const [first] = data

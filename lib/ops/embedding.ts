@@ -93,6 +93,7 @@ const gatherOp: Op<EmbeddingAttributes> = defineOp<EmbeddingAttributes>({
 
 const gatherBackwardOp: Op<EmbeddingAttributes> = defineOp<EmbeddingAttributes>({
   name: 'gatherBackward',
+  partial: () => ({ tables: [0], rows: null }),
   infer([table, ids, dy]: readonly [TensorSpec, TensorSpec, TensorSpec], attributes) {
     requireDtype('gatherBackward', 'table', table, 'float32')
     requireRank('gatherBackward', 'table', table, 1)

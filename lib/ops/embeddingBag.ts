@@ -104,6 +104,7 @@ const embeddingBagOp: Op<BagAttributes> = defineOp<BagAttributes>({
 /** The gradient of a table that is updated whole. Only the table's shape is used. */
 const embeddingBagBackwardOp: Op<BagAttributes> = defineOp<BagAttributes>({
   name: 'embeddingBagBackward',
+  partial: () => ({ tables: [0], rows: null }),
   infer([table, ids, bags, dy]: readonly [TensorSpec, TensorSpec, TensorSpec, TensorSpec]) {
     requireDtype('embeddingBagBackward', 'ids', ids, 'int32')
     requireShape('embeddingBagBackward', 'dy', dy, [bagsOf('embeddingBagBackward', bags), ...table.shape.slice(1)])

@@ -2,6 +2,7 @@
 export * from './activation.js'
 export * from './arithmetic.js'
 export { type AttentionOptions, attention } from './attention.js'
+export { bandMix } from './bandMix.js'
 export * from './comparison.js'
 export { concat, stack } from './concat.js'
 export * from './crossEntropy.js'

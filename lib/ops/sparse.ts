@@ -28,6 +28,7 @@ const coalesceOp: Op<CoalesceAttributes> = defineOp<CoalesceAttributes>({
     limit: limit ?? multiplyDims(...(ids as TensorSpec).shape),
     output: 2,
   }),
+  partial: () => ({ tables: [0], rows: null }),
   infer([table, ids, dy, offsets]: readonly TensorSpec[] & readonly [TensorSpec, TensorSpec, TensorSpec], attributes) {
     requireDtype('coalesce', 'table', table, 'float32')
     requireRank('coalesce', 'table', table, 1)
@@ -131,6 +132,7 @@ const offsetsOf = (values: readonly number[]): ReferenceArray => ({
 const updateRowsOp: Op<Record<string, never>> = defineOp<Record<string, never>>({
   name: 'updateRows',
   commits: true,
+  partial: () => ({ tables: [0], rows: 1 }),
   infer([table, slots, rows]: readonly [TensorSpec, TensorSpec, TensorSpec]) {
     requireDtype('updateRows', 'table', table, 'float32')
     requireRank('updateRows', 'table', table, 1)

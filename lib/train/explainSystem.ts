@@ -3,8 +3,9 @@ import type { BatchSource } from '../core/batchSource.js'
 import { datasetBatches } from '../data/datasetBatches.js'
 import { leaveOneOut } from '../data/leaveOneOut.js'
 import { readSequences } from '../data/sequences.js'
+import { leastBytes } from '../graph/bytes.js'
 import type { Compiled } from '../graph/compile.js'
-import { explain, formatBytes, formatFlops, profileByKernel } from '../graph/explain.js'
+import { explain, formatBytes, formatFlops, profileByKernel, workByKernel } from '../graph/explain.js'
 import { namedVariables } from '../graph/module.js'
 import type { Tensor } from '../graph/node.js'
 import { Executor } from '../runtime/index.js'
@@ -29,7 +30,7 @@ const toStdout: Print = (line) => process.stdout.write(`${line}\n`)
 export async function explainSystem(options: ExplainOptions, print: Print = toStdout): Promise<void> {
   const split = leaveOneOut(await readSequences(options.data))
   const model = buildModel(options, split.sequences.maxItem)
-  printParameters(options.system, model, print)
+  if (!options.profile) printParameters(options.system, model, print)
   const executor = new Executor({ threads: options.threads })
   try {
     const batchSize = Math.min(options.batchSize, split.evaluated.length)
@@ -38,8 +39,8 @@ export async function explainSystem(options: ExplainOptions, print: Print = toSt
       ? compileTraining(model, { ...options, executor, profile: true })
       : compileRanking(model, options.maxLength, executor)
     const counts = { batch: batchSize, excluded: 1 }
-    printPasses(program, counts, options.graphs, print)
-    if (trainable) await printTimes(program, prefixSource(split, { ...options, batchSize }), options, print)
+    if (!options.profile || !trainable) printPasses(program, counts, options.graphs, print)
+    if (trainable) await printProfile(program, prefixSource(split, { ...options, batchSize }), options, print)
   } finally {
     await executor.close()
   }
@@ -47,20 +48,20 @@ export async function explainSystem(options: ExplainOptions, print: Print = toSt
 
 /** The same of a ranking system, on rows of its file. */
 export async function explainRanking(
-  options: RankingTrainOptions & { readonly graphs: boolean },
+  options: RankingTrainOptions & { readonly graphs: boolean; readonly profile: boolean },
   print: Print = toStdout,
 ): Promise<void> {
   const { tasks } = schemaOf(options)
   const { train } = await prepareParts(options)
   const model = buildRanking(options, featureInputs(train), tasks)
-  printParameters(options.system, model, print)
+  if (!options.profile) printParameters(options.system, model, print)
   const executor = new Executor({ threads: options.threads })
   try {
     const source = (await datasetBatches(train, options)) as unknown as BatchSource
     const settings = { executor, seed: options.seed, clipNorm: options.clipNorm, profile: true }
     const program = compileRankingTraining(model, tasks, source.schema, settings)
-    printPasses(program, source.capacities, options.graphs, print)
-    await printTimes(program, source, options, print)
+    if (!options.profile) printPasses(program, source.capacities, options.graphs, print)
+    await printProfile(program, source, options, print)
   } finally {
     await executor.close()
   }
@@ -95,25 +96,47 @@ function printPasses(
   }
 }
 
-/** Shares of time by kernel, over a few steps that change nothing that is kept. */
-async function printTimes(
+/** Kernels, bytes, memory and time of a step, over a few steps that change nothing that is kept. */
+async function printProfile(
   program: Parameters<typeof measure>[0],
   source: BatchSource,
   { learningRate, threads }: { readonly learningRate: number; readonly threads: number },
   print: Print,
 ): Promise<void> {
-  const { plan, nanoseconds } = await measure(program, source, learningRate)
+  const { plan, nanoseconds, stepTime } = await measure(program, source, learningRate)
   const { description } = await program.runner.prepare(source.capacities)
   const { arenaBytes, temporaryBytes } = description
-  const stepTime = nanoseconds.reduce((sum, time) => sum + time, 0) / 1e6
-  print(`Temporaries: ${formatBytes(arenaBytes)} in the arena, ${formatBytes(temporaryBytes)} if none were shared.`)
-  print(`Kernels of one step: ${stepTime.toFixed(2)} ms on ${threads} threads.\n`)
-  const shares = profileByKernel(plan, nanoseconds).map(({ kernel, steps, share }) => [
-    kernel,
-    steps,
-    `${(100 * share).toFixed(1)} %`,
-  ])
-  print(formatTable(['kernel', 'steps', 'share of time'], shares))
+  const kernelTime = nanoseconds.reduce((sum, time) => sum + time, 0) / 1e6
+  const work = workByKernel(plan, source.capacities)
+  const moved = [...work.values()].reduce((sum, { bytes }) => sum + bytes, 0)
+  const least = leastBytes(plan, source.capacities)
+  const commits = plan.kernelSteps.length - plan.kernelCommitStart
+  const outside = Math.max(0, stepTime - kernelTime)
+  const times = (value: number, of: number) => `${(value / Math.max(of, 1)).toFixed(1)}x`
+  print(`Kernels of one step: ${plan.kernelSteps.length}, of which ${commits} write variables.`)
+  print(
+    `Moved by them: ${formatBytes(moved)}, ${times(moved, least)} the ${formatBytes(least)} that would be left if no temporary left the caches.`,
+  )
+  print(
+    `Temporaries: ${formatBytes(arenaBytes)} in the arena, ${formatBytes(temporaryBytes)} if none were shared (${times(temporaryBytes, arenaBytes)}).`,
+  )
+  print(
+    `Time of one step: ${stepTime.toFixed(2)} ms on ${threads} threads, ${kernelTime.toFixed(2)} ms in kernels and ${((100 * outside) / stepTime).toFixed(1)} % outside.\n`,
+  )
+  const rows = profileByKernel(plan, nanoseconds).map(({ kernel, steps, milliseconds, share }) => {
+    const { bytes, flops } = work.get(kernel) ?? { bytes: 0, flops: 0 }
+    const rate = (amount: number) => (milliseconds === 0 ? '' : (amount / milliseconds / 1e6).toFixed(1))
+    return [
+      kernel,
+      steps,
+      `${(100 * share).toFixed(1)} %`,
+      milliseconds.toFixed(3),
+      formatBytes(bytes),
+      rate(bytes),
+      rate(flops),
+    ]
+  })
+  print(formatTable(['kernel', 'steps', 'share of time', 'ms', 'moved', 'GB/s', 'GFLOP/s'], rows))
 }
 
 async function measure(
@@ -125,15 +148,18 @@ async function measure(
   const { plan } = program.runner
   const nanoseconds = new Float64Array(plan.kernelSteps.length)
   let step = 0
+  let stepTime = 0
   for (let epoch = 1; step < WARM_UP + MEASURED; epoch++) {
     for await (const batch of source.batches(epoch)) {
       if (step >= WARM_UP + MEASURED) break
       const leased = await program.lease(source.capacities)
       batch.fill(leased.views as never)
+      const start = performance.now()
       const { profile } = await program.run(leased, { lr: learningRate }, { counts: batch.counts })
       if (step++ < WARM_UP) continue
+      stepTime += (performance.now() - start) / MEASURED
       profile?.forEach((time, index) => (nanoseconds[index] = (nanoseconds[index] as number) + time / MEASURED))
     }
   }
-  return { plan, nanoseconds }
+  return { plan, nanoseconds, stepTime }
 }

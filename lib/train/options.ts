@@ -109,6 +109,7 @@ export const explainOptions = z
     system: system.describe('what to explain'),
     data,
     graphs: z.boolean().describe('print the whole graph after each pass').default(false),
+    profile: z.boolean().describe('print kernels, bytes, memory and time of a step alone').default(false),
     ...learningShape,
     ...modelShape,
   })

@@ -63,6 +63,7 @@ export const rankingTrainOptions = z
 /** The same for `kairos explain`. */
 export const rankingExplainOptions = rankingTrainOptions.safeExtend({
   graphs: z.boolean().describe('print the whole graph after each pass').default(false),
+  profile: z.boolean().describe('print kernels, bytes, memory and time of a step alone').default(false),
 })
 
 export type RankingTrainOptions = z.output<typeof rankingTrainOptions>

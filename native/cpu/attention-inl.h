@@ -26,6 +26,7 @@
 #include <cstring>
 #include <limits>
 
+#include "cpu/attention_products-inl.h"
 #include "cpu/gemm-inl.h"
 #include "cpu/philox-inl.h"
 #include "cpu/rows-inl.h"
@@ -37,8 +38,6 @@ namespace kairos::HWY_NAMESPACE::attention {
 // A head's rows are packed whole, so their width bounds the scratch.
 inline constexpr int64_t kWidestHead = 65536;
 
-inline constexpr int64_t kKeyTile = 128;
-inline constexpr int64_t kQueryTile = gemm::kTileRows;
 inline constexpr int64_t kQueryBlock = 8 * kQueryTile;  // backward: queries whose weights are held at once
 inline constexpr int64_t kChunk = 5 * kQueryBlock;      // forward: queries that share packed keys
 static_assert(kKeyTile % gemm::kTileColumns == 0);
@@ -100,96 +99,6 @@ class Pieces {
   float* memory_;
   int64_t taken_ = 0;
 };
-
-inline int64_t PanelFloats(int64_t depth, int64_t columns) {
-  return depth * ((columns + gemm::kTileColumns - 1) / gemm::kTileColumns) * gemm::kTileColumns;
-}
-
-// A right factor: kTileColumns columns after the other, packed or where they lie.
-struct Panels {
-  const float* data = nullptr;
-  int64_t row_step = 0, panel_step = 0;
-  Panels From(int64_t row) const { return {data + row * row_step, row_step, panel_step}; }
-};
-
-// Rows of one head that a product takes as columns: packed so, or met one by one in dot products.
-struct Columns {
-  const float* rows = nullptr;
-  int64_t step = 0, width = 0;
-  Panels packed;  // [width, count]; without data where rows are met one by one
-};
-
-inline Columns Transposed(const float* rows, int64_t step, int64_t width, int64_t count, bool few,
-                          float* pack) {
-  if (few) return {rows, step, width, {}};
-  gemm::PackB({rows, 1, step}, width, count, pack);
-  return {rows, step, width, {pack, gemm::kTileColumns, width * gemm::kTileColumns}};
-}
-
-// The rows of one head, [count, width], packed where as many rows of the left factor repay it.
-inline Panels Rows(const float* from, int64_t step, int64_t count, int64_t width, int64_t left, float* pack) {
-  const gemm::Operand rows{from, step, 1};
-  if (!gemm::PacksB(rows, left, width)) return {from, step, gemm::kTileColumns};
-  gemm::PackB(rows, count, width, pack);
-  return {pack, gemm::kTileColumns, count * gemm::kTileColumns};
-}
-
-// c[rows, columns] = a[rows, depth] b, or += with `add`.
-inline void Product(const gemm::Operand& a, const Panels& b, int64_t depth, int64_t rows, int64_t columns,
-                    float* c, int64_t c_step, bool add) {
-  const float* panel = b.data;
-  for (int64_t column = 0; column < columns; column += gemm::kTileColumns, panel += b.panel_step) {
-    gemm::TileTask task{};
-    task.a = a;
-    task.b = panel;
-    task.b_step = b.row_step;
-    task.depth = depth;
-    task.c = c + column;
-    task.c_step = c_step;
-    task.start = add ? task.c : nullptr;
-    task.start_step = c_step;
-    gemm::MultiplyPanel(task, kQueryTile * a.row_step, rows,
-                        std::min<int64_t>(gemm::kTileColumns, columns - column));
-  }
-}
-
-HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
-  const FloatTag d;
-  FloatVector sum = hn::Zero(d);
-  ForVectors(count, [&](int64_t i, size_t live)
-                        HWY_ATTR { sum = hn::MulAdd(Load(d, a + i, live), Load(d, b + i, live), sum); });
-  return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
-// to[j] = x . (row j), for `count` rows, four at a time.
-inline void Dots(const float* x, const Columns& b, int64_t count, float* to) {
-  const FloatTag d;
-  int64_t j = 0;
-  for (; j + 4 <= count; j += 4) {
-    const float *r0 = b.rows + j * b.step, *r1 = r0 + b.step, *r2 = r1 + b.step, *r3 = r2 + b.step;
-    FloatVector s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-    ForVectors(b.width, [&](int64_t i, size_t live) HWY_ATTR {
-      const FloatVector v = Load(d, x + i, live);
-      s0 = hn::MulAdd(v, Load(d, r0 + i, live), s0);
-      s1 = hn::MulAdd(v, Load(d, r1 + i, live), s1);
-      s2 = hn::MulAdd(v, Load(d, r2 + i, live), s2);
-      s3 = hn::MulAdd(v, Load(d, r3 + i, live), s3);
-    });
-    to[j] = hn::GetLane(hn::SumOfLanes(d, s0));
-    to[j + 1] = hn::GetLane(hn::SumOfLanes(d, s1));
-    to[j + 2] = hn::GetLane(hn::SumOfLanes(d, s2));
-    to[j + 3] = hn::GetLane(hn::SumOfLanes(d, s3));
-  }
-  for (; j < count; ++j) to[j] = Dot(x, b.rows + j * b.step, b.width);
-}
-
-// c[rows, count] = a[rows, width] b.
-inline void Product(const float* a, int64_t a_step, const Columns& b, int64_t rows, int64_t count, float* c,
-                    int64_t c_step) {
-  if (b.packed.data != nullptr)
-    return Product({a, a_step, 1}, b.packed, b.width, rows, count, c, c_step, false);
-  for (int64_t row = 0; row < rows; ++row) Dots(a + row * a_step, b, count, c + row * c_step);
-}
 
 // Words of a tile's row, read as what its weights are multiplied by: 0, or 1 / (1 - rate). `words` has room for
 // kDrawRoom.
@@ -256,6 +165,13 @@ struct ForwardSpace {
         words(pieces.Take(kDrawRoom)),
         most(pieces.Take(kChunk)),
         sum(pieces.Take(kChunk)) {}
+
+  // For queries that stand behind `query` others of the kChunk.
+  ForwardSpace From(int64_t query) const {
+    ForwardSpace space = *this;
+    space.most += query, space.sum += query;
+    return space;
+  }
 };
 
 // Turns a row of products into weights relative to the greatest score so far, zero from `count` to `until`;
@@ -338,24 +254,33 @@ inline void ForwardTile(const Head& head, const KeyTile& tile, int64_t query, in
       hn::StoreU(hn::Mul(hn::LoadU(d, weights + j), hn::LoadU(d, factors + j)), d, weights + j);
     });
   }
-  Product({s, kStep, 1}, tile.values, seen, rows, head.value_width, y + query * head.y_step, head.y_step,
-          !first);
+  float* const to = y + query * head.y_step;
+  if (head.few) {
+    for (int64_t row = 0; row < rows; ++row)
+      WeightedSum(s + row * kStep, tile.values.data, tile.values.row_step, seen, head.value_width,
+                  to + row * head.y_step, !first);
+    return;
+  }
+  Product({s, kStep, 1}, tile.values, seen, rows, head.value_width, to, head.y_step, !first);
 }
 
-// At most kChunk queries; y has the head's y_step, log_sum_exp one element a query.
-inline void Forward(const Head& head, const ForwardSpace& space, float* y, float* log_sum_exp) {
+inline void StartForward(const Head& head, const ForwardSpace& space) {
   std::fill_n(space.most, head.queries, kLeast);
   std::fill_n(space.sum, head.queries, 0.0f);
-  const int64_t end = std::min(head.end, head.queries - 1 + head.frontier);
-  for (int64_t key = head.begin; key < end; key += kKeyTile) {
-    const int64_t count = std::min(kKeyTile, end - key);
-    const KeyTile tile{
-        key, count,
-        Transposed(head.k + key * head.k_step, head.k_step, head.width, count, head.few, space.keys),
-        Rows(head.v + key * head.v_step, head.v_step, count, head.value_width, head.queries, space.values)};
-    for (int64_t query = 0; query < head.queries; query += kQueryTile)
-      ForwardTile(head, tile, query, std::min(kQueryTile, head.queries - query), key == head.begin, space, y);
-  }
+}
+
+// All queries against the tile of keys that begins with `key`.
+inline void ForwardKeys(const Head& head, int64_t key, const ForwardSpace& space, float* y) {
+  const int64_t count = std::min(kKeyTile, head.end - key);
+  const float *k = head.k + key * head.k_step, *v = head.v + key * head.v_step;
+  const KeyTile tile{key, count, Transposed(k, head.k_step, head.width, count, head.few, space.keys),
+                     head.few ? Panels{v, head.v_step, 0}
+                              : Rows(v, head.v_step, count, head.value_width, head.queries, space.values)};
+  for (int64_t query = 0; query < head.queries; query += kQueryTile)
+    ForwardTile(head, tile, query, std::min(kQueryTile, head.queries - query), key == head.begin, space, y);
+}
+
+inline void FinishForward(const Head& head, const ForwardSpace& space, float* y, float* log_sum_exp) {
   for (int64_t i = 0; i < head.queries; ++i) {
     float* const row = y + i * head.y_step;
     if (space.sum[i] == 0)
@@ -369,6 +294,14 @@ inline void Forward(const Head& head, const ForwardSpace& space, float* y, float
     const FloatVector sum = math::Log(d, Load(d, space.sum + i, live, 1));
     Store(hn::Add(Load(d, space.most + i, live), sum), d, log_sum_exp + i, live);
   });
+}
+
+// At most kChunk queries; y has the head's y_step, log_sum_exp one element a query.
+inline void Forward(Head head, const ForwardSpace& space, float* y, float* log_sum_exp) {
+  head.end = std::min(head.end, head.queries - 1 + head.frontier);
+  StartForward(head, space);
+  for (int64_t key = head.begin; key < head.end; key += kKeyTile) ForwardKeys(head, key, space, y);
+  FinishForward(head, space, y, log_sum_exp);
 }
 
 // -----------------------------------------------------------------------------------------------------------

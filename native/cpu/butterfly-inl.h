@@ -323,6 +323,46 @@ struct Butterfly<8> {
   }
 };
 
+// Radix 16: a radix 8 butterfly on the even and one on the odd values. Only ever the first stage, where all is real.
+template <>
+struct Butterfly<16> {
+  static KAIROS_BUTTERFLY void Real(V (&x)[16]) {
+    V e[8], o[8];
+    KAIROS_UNROLL for (int j = 0; j < 8; ++j) e[j] = x[2 * j], o[j] = x[2 * j + 1];
+    Butterfly<8>::Real(e);
+    Butterfly<8>::Real(o);
+    const V half = Splat(kSqrtHalf), c = Splat(kCos16), s = Splat(kSin16);
+    MultiplyConjugate(o[1], o[7], c, s);
+    MultiplyConjugate(o[2], o[6], half, half);
+    MultiplyConjugate(o[3], o[5], s, c);
+    x[0] = hn::Add(e[0], o[0]), x[8] = hn::Sub(e[0], o[0]);
+    x[4] = e[4], x[12] = hn::Neg(o[4]);
+    KAIROS_UNROLL for (int k = 1; k < 4; ++k) {
+      x[k] = hn::Add(e[k], o[k]), x[16 - k] = hn::Add(e[8 - k], o[8 - k]);
+      x[8 - k] = hn::Sub(e[k], o[k]), x[8 + k] = hn::Sub(o[8 - k], e[8 - k]);
+    }
+  }
+  static KAIROS_BUTTERFLY void InverseReal(V (&x)[16]) {
+    V e[8], o[8];
+    e[0] = hn::Add(x[0], x[8]), o[0] = hn::Sub(x[0], x[8]);
+    e[4] = hn::Add(x[4], x[4]), o[4] = hn::Neg(hn::Add(x[12], x[12]));
+    KAIROS_UNROLL for (int k = 1; k < 4; ++k) {
+      e[k] = hn::Add(x[k], x[8 - k]), e[8 - k] = hn::Sub(x[16 - k], x[8 + k]);
+      o[k] = hn::Sub(x[k], x[8 - k]), o[8 - k] = hn::Add(x[16 - k], x[8 + k]);
+    }
+    const V half = Splat(kSqrtHalf), c = Splat(kCos16), s = Splat(kSin16);
+    MultiplyComplex(o[1], o[7], c, s);
+    MultiplyComplex(o[2], o[6], half, half);
+    MultiplyComplex(o[3], o[5], s, c);
+    Butterfly<8>::InverseReal(e);
+    Butterfly<8>::InverseReal(o);
+    KAIROS_UNROLL for (int j = 0; j < 8; ++j) x[2 * j] = e[j], x[2 * j + 1] = o[j];
+  }
+  static KAIROS_BUTTERFLY void Complex(V (&)[16], V (&)[16]) {}
+  static KAIROS_BUTTERFLY void Shifted(V (&)[16]) {}
+  static KAIROS_BUTTERFLY void InverseShifted(V (&)[16]) {}
+};
+
 }  // namespace
 }  // namespace kairos::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -172,6 +172,7 @@ HWY_INLINE void WithRadix(int64_t radix, Args&&... args) {
     case 8: return Body<8>::Run(args...);
     case 11: return Body<11>::Run(args...);
     case 13: return Body<13>::Run(args...);
+    case 16: return Body<16>::Run(args...);
   }
 }
 template <int r>

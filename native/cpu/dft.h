@@ -31,7 +31,8 @@ namespace kairos {
 struct DftPlan;
 
 constexpr int64_t kMaxDftLength = int64_t{1} << 24;
-constexpr int64_t kMaxSmallRadix = 13;  // greater primes are LargeRadix
+constexpr int64_t kMaxSmallRadix = 16;  // greater primes are LargeRadix
+constexpr int64_t kFirstRadix = 16;     // only of a first stage, which is all real
 constexpr int kDenseBlock = 4;          // frequencies per pass over the terms of a dense product
 
 // A prime radix p above 13, either
@@ -103,6 +104,11 @@ inline std::vector<int64_t> Radices(int64_t length) {
   const auto first_two = std::find(radices.begin(), radices.end(), 2);
   int64_t twos = radices.end() - first_two;
   radices.erase(first_two, radices.end());
+  // In place of two stages of radix 4.
+  if (radices.empty() && twos % 3 == 1 && twos > 4) {
+    radices.push_back(kFirstRadix);
+    twos -= 4;
+  }
   for (; twos % 3 != 0 && twos >= 2; twos -= 2) radices.push_back(4);
   for (; twos >= 3; twos -= 3) radices.push_back(8);
   if (twos == 1) radices.push_back(2);
@@ -120,7 +126,10 @@ inline double Cost(int64_t length) {
     if (radix > kMaxSmallRadix) {
       cost += std::min(DenseCost(radix), RaderCost(radix));
     } else {
-      cost += radix == 4 ? 5.5 : radix == 8 ? 7 : 4 + 0.5 * static_cast<double>(radix);
+      cost += radix == 4             ? 5.5
+              : radix == 8           ? 7
+              : radix == kFirstRadix ? 8
+                                     : 4 + 0.5 * static_cast<double>(radix);
     }
   }
   return cost * static_cast<double>(length);

@@ -165,19 +165,43 @@ class Forward final : public TargetAttentionKernel {
     }
     ForUsers(context, sizes, [&](int64_t user, int thread) {
       const auto space = scratch_.Of(context, thread);
-      for (int64_t h = 0; h < sizes.heads; ++h)
-        for (int64_t query = 0; query < sizes.targets; query += attention::kChunk) {
-          Head head = HeadAt(context, sizes, user, h).From(query);
-          head.queries = std::min(attention::kChunk, sizes.targets - query);
-          float* y = context.outputs[0].As<float>() + (user * sizes.targets + query) * head.y_step;
-          float* log_sum_exp =
-              context.outputs[1].As<float>() + (user * sizes.heads + h) * sizes.targets + query;
-          attention::Forward(head, space, y + h * sizes.value_width, log_sum_exp);
-        }
+      for (int64_t query = 0; query < sizes.targets; query += attention::kChunk) {
+        const int64_t queries = std::min(attention::kChunk, sizes.targets - query);
+        const int64_t group = attention::kChunk / queries;
+        for (int64_t h = 0; h < sizes.heads; h += group)
+          RunHeads(context, sizes, user, query, queries, h, std::min(h + group, sizes.heads), space);
+      }
     });
   }
 
  private:
+  // Heads [first, last), kChunk queries of them at most. Keys and values are read once, with all that lies side by
+  // side: a head alone would read a piece of each row, and wait for each.
+  void RunHeads(const RunContext& context, const Sizes& sizes, int64_t user, int64_t query, int64_t queries,
+                int64_t first, int64_t last, const attention::ForwardSpace& space) const {
+    const auto for_heads = [&](const auto& visit) {
+      for (int64_t h = first; h < last; ++h) {
+        Head head = HeadAt(context, sizes, user, h).From(query);
+        head.queries = queries;
+        visit(h, head, space.From((h - first) * queries),
+              context.outputs[0].As<float>() + (user * sizes.targets + query) * head.y_step +
+                  h * sizes.value_width);
+      }
+    };
+    using Space = attention::ForwardSpace;
+    for_heads(
+        [](int64_t, const Head& head, const Space& own, float*) { attention::StartForward(head, own); });
+    const int64_t end = HeadAt(context, sizes, user, first).end;
+    for (int64_t key = 0; key < end; key += attention::kKeyTile)
+      for_heads([key](int64_t, const Head& head, const Space& own, float* y) {
+        attention::ForwardKeys(head, key, own, y);
+      });
+    for_heads([&](int64_t h, const Head& head, const Space& own, float* y) {
+      attention::FinishForward(
+          head, own, y, context.outputs[1].As<float>() + (user * sizes.heads + h) * sizes.targets + query);
+    });
+  }
+
   attention::Scratch<attention::ForwardSpace> scratch_;
 };
 
@@ -199,7 +223,18 @@ class Backward final : public TargetAttentionKernel {
     ZeroRows(context, sizes, offsets[sizes.users], sizes.rows);
     ForUsers(context, sizes, [&](int64_t user, int thread) {
       const auto space = scratch_.Of(context, thread);
-      for (int64_t h = 0; h < sizes.heads; ++h) RunHead(context, sizes, user, h, space);
+      // Heads of a tile before the next tile: their rows lie side by side.
+      for (int64_t h = 0; h < sizes.heads; ++h) {
+        const Head head = HeadAt(context, sizes, user, h);
+        attention::ZeroUnseen(head, GradientsOf(context, sizes, head, user, h));
+      }
+      const int64_t end = sizes.targets == 0 ? 0 : offsets[user + 1] - offsets[user];
+      for (int64_t key = 0; key < end; key += attention::kKeyTile)
+        for (int64_t h = 0; h < sizes.heads; ++h) {
+          const Head head = HeadAt(context, sizes, user, h);
+          const auto tile = attention::PackTile(head, key, std::min(attention::kKeyTile, end - key), space);
+          attention::BackwardTile(head, GradientsOf(context, sizes, head, user, h), tile, space);
+        }
     });
   }
 
@@ -210,9 +245,8 @@ class Backward final : public TargetAttentionKernel {
     std::fill_n(context.outputs[2].As<float>() + begin * value_width, (end - begin) * value_width, 0.0f);
   }
 
-  void RunHead(const RunContext& context, const Sizes& sizes, int64_t user, int64_t h,
-               const attention::BackwardSpace& space) const {
-    const Head head = HeadAt(context, sizes, user, h);
+  static attention::Gradients GradientsOf(const RunContext& context, const Sizes& sizes, const Head& head,
+                                          int64_t user, int64_t h) {
     const int64_t at = user * sizes.targets * head.y_step + h * sizes.value_width;
     const int64_t row = (user * sizes.heads + h) * sizes.targets;
     attention::Gradients gradients;
@@ -223,12 +257,7 @@ class Backward final : public TargetAttentionKernel {
     gradients.dq = context.outputs[0].As<float>() + (head.q - context.inputs[0].As<const float>());
     gradients.dk = context.outputs[1].As<float>() + (head.k - context.inputs[1].As<const float>());
     gradients.dv = context.outputs[2].As<float>() + (head.v - context.inputs[2].As<const float>());
-    attention::ZeroUnseen(head, gradients);
-    if (head.queries == 0) return;
-    for (int64_t key = 0; key < head.end; key += attention::kKeyTile) {
-      const int64_t count = std::min(attention::kKeyTile, head.end - key);
-      attention::BackwardTile(head, gradients, attention::PackTile(head, key, count, space), space);
-    }
+    return gradients;
   }
 
   attention::Scratch<attention::BackwardSpace> scratch_;

@@ -2,6 +2,8 @@
 
 #include <system_error>
 
+#include "runtime/spin.h"
+
 namespace kairos {
 
 std::unique_ptr<Executor> Executor::Create(Machine machine, Done done) {
@@ -21,6 +23,7 @@ void Executor::Submit(std::unique_ptr<Job> job) {
   {
     std::lock_guard lock(mutex_);
     queue_.push_back(std::move(job));
+    queued_.fetch_add(1);
   }
   changed_.notify_one();
 }
@@ -36,6 +39,7 @@ void Executor::Stop() {
 }
 
 void Executor::Lead() {
+  const bool others = std::thread::hardware_concurrency() > 1;
   for (;;) {
     std::unique_ptr<Job> job;
     {
@@ -44,12 +48,15 @@ void Executor::Lead() {
       if (stop_.load()) return;
       job = std::move(queue_.front());
       queue_.pop_front();
+      queued_.fetch_sub(1);
     }
     {
       std::lock_guard lock(busy_);
       job->Work(*this);
     }
     done_(std::move(job));
+    // Whoever awaits each step comes with the next one soon, if there is another core to come from.
+    if (others) Spin([this] { return queued_.load() > 0 || stop_.load(); });
   }
 }
 

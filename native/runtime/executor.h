@@ -56,6 +56,7 @@ class Executor {
   std::mutex mutex_;  // of the queue
   std::condition_variable changed_;
   std::deque<std::unique_ptr<Job>> queue_;
+  std::atomic<int> queued_{0};  // its length, to look at without the mutex
   std::atomic<bool> stop_{false};
   std::thread lead_;
 };

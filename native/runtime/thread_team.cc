@@ -2,51 +2,24 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "runtime/spin.h"
 
 namespace kairos {
 namespace {
 
 using Body = FunctionRef<void(int64_t, int64_t, int)>;
-using Clock = std::chrono::steady_clock;
-
-// About the length of a small step: a worker that waits longer would only heat a core that someone else may
-// need.
-constexpr auto kSpin = std::chrono::microseconds(50);
-constexpr int kPausesPerLook = 64;
-
-inline void Pause() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 // Where a thread waits for a condition over atomics. The writer changes the atomic, then calls Wake; both
 // sides use sequentially consistent accesses, so either the waiter sees the change or the writer sees the
 // sleeper.
 class Gate {
  public:
-  template <typename Ready>
-  static bool Spin(Ready ready) {
-    for (const auto deadline = Clock::now() + kSpin; Clock::now() < deadline;)
-      for (int i = 0; i < kPausesPerLook; ++i) {
-        if (ready()) return true;
-        Pause();
-      }
-    return ready();
-  }
-
   template <typename Ready>
   void Sleep(Ready ready) {
     std::unique_lock lock(mutex_);
@@ -107,7 +80,7 @@ struct ThreadTeam::State {
       while (!called()) {
         const uint64_t now = run.load();
         const bool inside = now % 2 == 1;
-        if (inside && Gate::Spin([&] { return called() || run.load() != now; })) continue;
+        if (inside && Spin([&] { return called() || run.load() != now; })) continue;
         self.gate.Sleep([&] { return called() || run.load() != now; });
       }
       if (stop.load()) return;
@@ -173,7 +146,7 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, Body body) {
   const Range range = RangeOf(count, parts, 0);
   body(range.begin, range.end, 0);
   const auto done = [&] { return state.pending.load() == 0; };
-  if (!done() && !Gate::Spin(done)) state.finished.Sleep(done);
+  if (!done() && !Spin(done)) state.finished.Sleep(done);
 }
 
 }  // namespace kairos

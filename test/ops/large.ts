@@ -200,6 +200,14 @@ const byName: Readonly<Record<string, (own: readonly OpCase[]) => OpCase[]>> = {
     { inputs: [float(24, 50, 64), float(26, 64, 2), float(24, 50, 64)], attributes: {} },
     { inputs: [float(3, 211, 20), float(106, 20, 2), float(3, 211, 20)], attributes: {} },
   ],
+  bandMix: () => [
+    { inputs: [float(24, 50, 64), float(64)], attributes: { cutoff: 3 } },
+    { inputs: [float(3, 210, 40), float(40)], attributes: { cutoff: 7 } },
+  ],
+  bandMixBackward: () => [
+    { inputs: [float(24, 50, 64), float(64), float(24, 50, 64)], attributes: { cutoff: 3 } },
+    { inputs: [float(3, 210, 40), float(40), float(3, 210, 40)], attributes: { cutoff: 7 } },
+  ],
   targetRank: () => [{ inputs: [float(100, 3647), ids(3647, 100), ids(3647, 100, 50)], attributes: {} }],
   topK: () => [
     { inputs: [float(60, 3647)], attributes: { k: 10 } },

@@ -108,6 +108,18 @@ describe('explain', () => {
     expect(text).toMatch(/Temporaries: .* in the arena, .* if none were shared/)
     expect(text).toMatch(/matmul +\d+ +\d+\.\d %/)
   })
+
+  it('prints the profile alone', async () => {
+    const { epochs: _, ...model } = small
+    const raw = { system: 'frequency', data, ...model, batchSize: 32, profile: true }
+    const { text } = await printed((print) => explainSystem(parseOptions(explainOptions, raw, 'explain'), print))
+    expect(text).not.toContain('== ')
+    expect(text).toMatch(/^Kernels of one step: \d+, of which \d+ write variables\.$/m)
+    expect(text).toMatch(/^Moved by them: .*, \d+\.\dx the .* if no temporary left the caches\.$/m)
+    expect(text).toMatch(/^Temporaries: .* in the arena, .* if none were shared \(\d+\.\dx\)\.$/m)
+    expect(text).toMatch(/^Time of one step: .* ms on 2 threads, .* ms in kernels and \d+\.\d % outside\.$/m)
+    expect(text).toMatch(/^kernel +steps +share of time +ms +moved +GB\/s +GFLOP\/s$/m)
+  })
 })
 
 describe('demo', () => {
