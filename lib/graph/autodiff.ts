@@ -65,6 +65,8 @@ export interface Lookup {
 /**
  * Cotangents by value; for the tables named in `sparse` (by value key) the lookups instead, which are not added up.
  *
+ * Cotangents do not pass through nodes of `cut`, whose results keep what arrives.
+ *
  * Throws KAIROS_GRADIENT where such a table is used otherwise than by lookups.
  */
 export function backward(
@@ -72,6 +74,7 @@ export function backward(
   cotangents: readonly (Tensor | null)[],
   of: readonly Tensor[],
   sparse: ReadonlySet<string>,
+  cut: ReadonlySet<Node> = new Set(),
 ): { readonly sums: ReadonlyMap<string, Tensor>; readonly lookups: ReadonlyMap<string, readonly Lookup[]> } {
   const nodes = reachable(outputs.map(({ value }) => value))
   const wanted = new Set(of.map(({ value }) => valueKey(value)))
@@ -89,7 +92,7 @@ export function backward(
     accumulate(value, cotangents[index], value.node.source)
   })
   for (const node of nodes.toReversed()) {
-    if (!node.op || !needed.has(node)) continue
+    if (!node.op || !needed.has(node) || cut.has(node)) continue
     const arriving = node.outputs.map((_, index) => sums.get(valueKey({ node, index })) ?? null)
     if (arriving.every((cotangent) => cotangent === null)) continue
     if (typeof node.op.vjp === 'string') {

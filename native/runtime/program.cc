@@ -348,7 +348,8 @@ class Decoder {
         std::find_if(program_.computed.begin(), program_.computed.end(),
                      [&](const ComputedSymbol& one) { return one.buffer == step.outputs[counts]; });
     bool sized = known != program_.computed.end();
-    for (size_t i = 0; sized && i < counts; ++i) {
+    for (size_t i = 0; sized && i < step.outputs.size(); ++i) {
+      if (i == counts) continue;
       const std::vector<uint32_t>& dims = program_.buffers[step.outputs[i]].dims;
       sized = !dims.empty() && program_.dims[dims[0]].Is(known->symbol);
     }
