@@ -13,6 +13,7 @@ import { largeTableBench } from './largeTable.js'
 import { matmulBench } from './matmul.js'
 import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
+import { paretoBench } from './pareto.js'
 import { sasrecBench } from './sasrec.js'
 import { type BenchResult, formatResult, header } from './support.js'
 import { trainingStepBench } from './trainingStep.js'
@@ -26,6 +27,7 @@ const benches = {
   matmul: matmulBench,
   memoryBound: memoryBoundBench,
   mmoe: mmoeBench,
+  pareto: paretoBench,
   sasrec: sasrecBench,
   trainingStep: trainingStepBench,
 }

@@ -41,13 +41,22 @@ export function combinedGradients(update: Update<Value>, combination: Combinatio
   losses.forEach(checkLoss)
   return withSource(losses[0]?.value.node.source ?? '', () =>
     combination.representation
-      ? atRepresentation(update, combination, losses, combination.representation.map((value) => tensorOf(value)))
+      ? atRepresentation(
+          update,
+          combination,
+          losses,
+          combination.representation.map((value) => tensorOf(value)),
+        )
       : atParameters(update, combination, losses),
   )
 }
 
 /** Gradients by parameters: K whole backward passes. */
-function atParameters(update: Update<Value>, combination: CombinationRequest<Value>, losses: readonly Tensor[]): Combined {
+function atParameters(
+  update: Update<Value>,
+  combination: CombinationRequest<Value>,
+  losses: readonly Tensor[],
+): Combined {
   const { parameters, sparse } = parametersOf(update)
   const sweeps = losses.map((loss) => backward([loss], [scalar(1)], parameters, sparse))
   const listed = combination.shared && new Set(combination.shared.map(valueKey))
@@ -63,7 +72,11 @@ function atParameters(update: Update<Value>, combination: CombinationRequest<Val
     rows.set(key, taskGradients(parameter, sweeps, symbols))
   }
   if (rows.size === 0) throw nothingShared(update)
-  const { weights, reports } = weigh(update, combination, [...rows.values()].map(({ values }) => values))
+  const { weights, reports } = weigh(
+    update,
+    combination,
+    [...rows.values()].map(({ values }) => values),
+  )
   const gradientOf = (parameter: Tensor): Gradient => {
     const shared = rows.get(valueKey(parameter.value))
     if (!shared) return ownGradient(update, parameter, sweeps, symbols)
@@ -127,7 +140,12 @@ function taskGradients(parameter: Tensor, sweeps: readonly Sweep[], symbols: () 
 }
 
 /** A gradient that is not combined: the sum over the passes that reach the parameter. */
-function ownGradient(update: Update<Value>, parameter: Tensor, sweeps: readonly Sweep[], symbols: () => string): Gradient {
+function ownGradient(
+  update: Update<Value>,
+  parameter: Tensor,
+  sweeps: readonly Sweep[],
+  symbols: () => string,
+): Gradient {
   const key = valueKey(parameter.value)
   const lookups = sweeps.flatMap((sweep): readonly Lookup[] => sweep.lookups.get(key) ?? [])
   if (lookups.length > 0) return sparseGradient(parameter, lookups, symbols())
@@ -137,7 +155,11 @@ function ownGradient(update: Update<Value>, parameter: Tensor, sweeps: readonly 
 }
 
 /** Weights of the rows that `parts` hold, each as a scalar. */
-function weigh(update: Update<Value>, { method, tasks, report }: CombinationRequest<Value>, parts: readonly (readonly Tensor[])[]) {
+function weigh(
+  update: Update<Value>,
+  { method, tasks, report }: CombinationRequest<Value>,
+  parts: readonly (readonly Tensor[])[],
+) {
   return withSource(`${method.name} of ${update.name}`, () => {
     const atOnce = Math.floor(MOST_PARTS / tasks.length)
     const grams: Tensor[] = []
@@ -158,7 +180,9 @@ function weigh(update: Update<Value>, { method, tasks, report }: CombinationRequ
 }
 
 const weightedSum = (values: readonly Tensor[], weights: readonly Tensor[]): Tensor =>
-  values.map((value, task) => op('multiply', [value, weights[task] as Tensor])).reduce((sum, next) => op('add', [sum, next]))
+  values
+    .map((value, task) => op('multiply', [value, weights[task] as Tensor]))
+    .reduce((sum, next) => op('add', [sum, next]))
 
 // Parameters -------------------------------------------------------------------------------------------------------
 

@@ -346,14 +346,19 @@ function updateOf<Outputs extends Record<string, Tensor>>(
     }),
   )
   checkGroups(groups)
-  const minimised = 'loss' in options ? { loss: outputOf(outputs, 'loss', options.loss) } : combined(options, outputs, model)
+  const minimised =
+    'loss' in options ? { loss: outputOf(outputs, 'loss', options.loss) } : combined(options, outputs, model)
   return { name, ...minimised, groups, gradientNorm, ...(clipNorm === undefined ? {} : { clipNorm }) }
 }
 
 const nameOfUpdate = <Outputs>(options: UpdateOptions<Outputs>): string =>
   'loss' in options ? options.loss : (options.name ?? options.losses.join('+'))
 
-function outputOf<Outputs extends Record<string, Tensor>>(outputs: Outputs, argument: string, name: keyof Outputs): Tensor {
+function outputOf<Outputs extends Record<string, Tensor>>(
+  outputs: Outputs,
+  argument: string,
+  name: keyof Outputs,
+): Tensor {
   const tensor = outputs[name]
   if (tensor) return tensor
   throw new KairosError('KAIROS_UNKNOWN_NAME', {

@@ -40,7 +40,11 @@ export function sparseGradient(parameter: Tensor, lookups: readonly Lookup[], sy
 const alone = ({ dy, ...lookup }: Lookup): SharedLookup => ({ ...lookup, dys: [dy] })
 
 /** Gradients of one table by several losses, over one sort of all ids that any of them looked up. */
-export function sparseGradients(parameter: Tensor, perLoss: readonly (readonly Lookup[])[], symbol: string): SparseRows {
+export function sparseGradients(
+  parameter: Tensor,
+  perLoss: readonly (readonly Lookup[])[],
+  symbol: string,
+): SparseRows {
   const shared = new Map<string, { lookup: Lookup; dys: (Tensor | null)[] }>()
   perLoss.forEach((lookups, loss) => {
     for (const lookup of lookups) {
