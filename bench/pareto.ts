@@ -50,7 +50,8 @@ function gramOf(tasks: number): Float32Array {
     const pull = 1.5 * random.normal()
     return shared.map((x) => pull * x + random.normal())
   })
-  const product = (a: readonly number[], b: readonly number[]) => a.reduce((total, x, i) => total + x * (b[i] as number), 0)
+  const product = (a: readonly number[], b: readonly number[]) =>
+    a.reduce((total, x, i) => total + x * (b[i] as number), 0)
   return Float32Array.from(rows.flatMap((a) => rows.map((b) => product(a, b))))
 }
 
@@ -68,7 +69,8 @@ async function solverResults(executor: Executor, threads: number): Promise<Bench
         return Array.from(profile ?? []).reduce((total, time) => total + time, 0) / 1e6
       }
       const [times = []] = await alternate([{ name, run }], 31)
-      const target = tasks === 8 ? `; target ${SOLVER_TARGET} ms: ${median(times) <= SOLVER_TARGET ? 'met' : 'missed'}` : ''
+      const target =
+        tasks === 8 ? `; target ${SOLVER_TARGET} ms: ${median(times) <= SOLVER_TARGET ? 'met' : 'missed'}` : ''
       results.push({
         name: `${name} weights`,
         shape: `K ${tasks}`,
@@ -104,7 +106,7 @@ async function combineResult(executor: Executor, threads: number): Promise<Bench
       updates: [{ losses: tasks, combine: upGrad(), parameters: [model.weight], optimizer: adam({ lr: 1e-3 }) }],
     },
   )
-  const memory = { from: state(shape), to: state(shape) }
+  const memory = { from: parameter(shape, filled(1)), to: state(shape) }
   const copy = compile(
     memory,
     (m) => {
@@ -121,14 +123,18 @@ async function combineResult(executor: Executor, threads: number): Promise<Bench
     name: 'combine and Adam',
     async run() {
       const { profile } = await step.run({} as never, {}, { parameters })
-      return Array.from(profile ?? []).slice(kernelCommitStart).reduce((total, time) => total + time, 0) / 1e6
+      return (
+        Array.from(profile ?? [])
+          .slice(kernelCommitStart)
+          .reduce((total, time) => total + time, 0) / 1e6
+      )
     },
   }
-  const held = createState(memory)
+  const [source, held] = [createParameters(memory, 1), createState(memory)]
   const copied = {
     name: 'copy',
     async run() {
-      const { profile } = await copy.run({} as never, {}, { state: held })
+      const { profile } = await copy.run({} as never, {}, { parameters: source, state: held })
       return Array.from(profile ?? []).reduce((total, time) => total + time, 0) / 1e6
     },
   }
@@ -153,7 +159,10 @@ async function combineResult(executor: Executor, threads: number): Promise<Bench
 
 export async function paretoBench(threads: number): Promise<BenchResult[]> {
   const executor = new Executor({ threads })
-  const results = [...(threads === 1 ? await solverResults(executor, threads) : []), await combineResult(executor, threads)]
+  const results = [
+    ...(threads === 1 ? await solverResults(executor, threads) : []),
+    await combineResult(executor, threads),
+  ]
   await executor.close()
   return results
 }

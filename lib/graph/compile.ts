@@ -403,7 +403,7 @@ function combined<Outputs extends Record<string, Tensor>>(
       tasks,
       losses,
       shared: shared === undefined ? null : chosen(model, shared),
-      representation: between && between.map((name) => outputOf(outputs, 'representation', name as keyof Outputs)),
+      representation: between?.map((name) => outputOf(outputs, 'representation', name as keyof Outputs)) ?? null,
       report,
     },
   }

@@ -63,7 +63,7 @@ export interface CombinationRequest<T> {
 /** The same request over other values. */
 export const mapUpdate = <T, U>(update: Update<T>, now: (value: T) => U): Update<U> => {
   const { loss, groups, combination, ...rest } = update
-  const list = (values: readonly T[] | null) => values && values.map(now)
+  const list = (values: readonly T[] | null) => values?.map(now) ?? null
   return {
     ...rest,
     loss: now(loss),

@@ -62,7 +62,8 @@ function lossesOf(m: Model, b: Record<keyof typeof schema, Tensor>, extra = true
   const z = sigmoid(matmul(pooled, m.layer as Loose)) as Loose
   const own = embedding(m.table as Loose, b.other as Loose) as Loose
   const lossOf = (score: Loose, label: Tensor) => mean(square(subtract(score, label as Loose)))
-  const score = (weight: Tensor) => reshape(matmul(z, reshape(weight as Loose, [HIDDEN, 1]) as Loose) as Loose, ['batch'])
+  const score = (weight: Tensor) =>
+    reshape(matmul(z, reshape(weight as Loose, [HIDDEN, 1]) as Loose) as Loose, ['batch'])
   const bonus = extra ? (sum(own, 1, 1) as Loose) : null
   return {
     z: z as Tensor,
@@ -75,7 +76,11 @@ type Values = Readonly<Record<string, Float32Array>>
 const valuesOf = async (parameters: ParameterSet) => (await parameters.read()) as Values
 
 /** Gradients of both losses by everything, from a program that does not train. */
-async function gradientsAt(model: Model, parameters: ParameterSet, extra: boolean): Promise<Record<'click' | 'buy', Values>> {
+async function gradientsAt(
+  model: Model,
+  parameters: ParameterSet,
+  extra: boolean,
+): Promise<Record<'click' | 'buy', Values>> {
   const program = compile(
     model,
     (m, b) => {
@@ -94,7 +99,9 @@ async function gradientsAt(model: Model, parameters: ParameterSet, extra: boolea
   const results = (await program.step(batch, {}, { parameters })) as unknown as Values
   const of = (task: string) =>
     Object.fromEntries(
-      Object.entries(results).flatMap(([name, values]) => (name.startsWith(`${task}/`) ? [[name.slice(task.length + 1), values]] : [])),
+      Object.entries(results).flatMap(([name, values]) =>
+        name.startsWith(`${task}/`) ? [[name.slice(task.length + 1), values]] : [],
+      ),
     )
   return { click: of('click'), buy: of('buy') }
 }
@@ -131,7 +138,8 @@ async function oneStep(model: Model, update: object, extra = true) {
   )
   const results = (await program.step(batch, {}, { parameters })) as unknown as Values
   const after = await valuesOf(parameters)
-  const moved = (name: string) => (before[name] as Float32Array).map((x, i) => (x - (after[name]?.[i] as number)) / RATE)
+  const moved = (name: string) =>
+    (before[name] as Float32Array).map((x, i) => (x - (after[name]?.[i] as number)) / RATE)
   return { found, moved, results, program, parameters }
 }
 
@@ -142,7 +150,9 @@ function gramOf(found: Record<'click' | 'buy', Values>, names: readonly string[]
 }
 
 const weighted = (found: Record<'click' | 'buy', Values>, name: string, [a, b]: readonly number[]) =>
-  (found.click[name] as Float32Array).map((x, i) => (a as number) * x + (b as number) * (found.buy[name]?.[i] as number))
+  (found.click[name] as Float32Array).map(
+    (x, i) => (a as number) * x + (b as number) * (found.buy[name]?.[i] as number),
+  )
 
 function expectNear(got: ArrayLike<number>, expected: ArrayLike<number>): void {
   expect(got.length).toBe(expected.length)
@@ -151,14 +161,17 @@ function expectNear(got: ArrayLike<number>, expected: ArrayLike<number>): void {
 }
 
 describe.each(Object.entries(methods))('%s', (_, { combine, weights }) => {
-  it.each([true, false])('moves shared parameters by the combination, others by their own gradient (sparse: %s)', async (sparse) => {
-    const { found, moved, results } = await oneStep(modelOf(sparse), { combine })
-    const alpha = weights(gramOf(found, ['table', 'layer']))
-    expectNear(results['click+buy/weights'] as Float32Array, alpha)
-    for (const name of ['table', 'layer']) expectNear(moved(name), weighted(found, name, alpha))
-    expectNear(moved('click'), found.click.click as Float32Array)
-    expectNear(moved('buy'), found.buy.buy as Float32Array)
-  })
+  it.each([true, false])(
+    'moves shared parameters by the combination, others by their own gradient (sparse: %s)',
+    async (sparse) => {
+      const { found, moved, results } = await oneStep(modelOf(sparse), { combine })
+      const alpha = weights(gramOf(found, ['table', 'layer']))
+      expectNear(results['click+buy/weights'] as Float32Array, alpha)
+      for (const name of ['table', 'layer']) expectNear(moved(name), weighted(found, name, alpha))
+      expectNear(moved('click'), found.click.click as Float32Array)
+      expectNear(moved('buy'), found.buy.buy as Float32Array)
+    },
+  )
 
   it.each([true, false])('combines at a representation (sparse: %s)', async (sparse) => {
     const { found, moved } = await oneStep(modelOf(sparse), { combine, representation: 'z' }, false)
@@ -244,7 +257,10 @@ describe('training', () => {
       [8 * dot(toA, toB), 64 * dot(toB, toB)],
     ]
     const alpha = solve.minNorm(gram)
-    const least = alpha.reduce((total, x, i) => total + x * alpha.reduce((sum, y, j) => sum + y * (gram[i]?.[j] as number), 0), 0)
+    const least = alpha.reduce(
+      (total, x, i) => total + x * alpha.reduce((sum, y, j) => sum + y * (gram[i]?.[j] as number), 0),
+      0,
+    )
     expect(least).toBeLessThan(1e-8)
   })
 
@@ -284,15 +300,11 @@ describe('training', () => {
 
   it('uncertainty weights settle where exp(s) is twice the loss', async () => {
     const model = { weights: new UncertaintyWeights(['a', 'b']) }
-    const program = compile(
-      model,
-      (m, batch) => ({ loss: m.weights.combine({ a: sum(batch.a), b: sum(batch.b) }) }),
-      {
-        schema: { a: field('float32', 1), b: field('float32', 1) },
-        executor,
-        updates: [{ loss: 'loss', parameters: all, optimizer: sgd({ lr: 0.2 }) }],
-      },
-    )
+    const program = compile(model, (m, batch) => ({ loss: m.weights.combine({ a: sum(batch.a), b: sum(batch.b) }) }), {
+      schema: { a: field('float32', 1), b: field('float32', 1) },
+      executor,
+      updates: [{ loss: 'loss', parameters: all, optimizer: sgd({ lr: 0.2 }) }],
+    })
     const parameters = createParameters(model, 1)
     for (let step = 0; step < 200; step++)
       await program.step({ a: Float32Array.of(3), b: Float32Array.of(0.25) }, {}, { parameters })
@@ -313,7 +325,11 @@ describe('refusals', () => {
         const { click, buy } = lossesOf(m, b as never)
         return { click, buy } as Record<string, Tensor>
       },
-      { schema, executor, updates: [{ losses: ['click', 'buy'], combine: minNorm(), parameters: all, optimizer: adam() }] },
+      {
+        schema,
+        executor,
+        updates: [{ losses: ['click', 'buy'], combine: minNorm(), parameters: all, optimizer: adam() }],
+      },
     )
     const bad = { ...batch, buy: batch.buy.map((x, i) => (i === 3 ? Number.NaN : x)) }
     await expect(program.step(bad, { lr: 0.1 }, { parameters })).rejects.toThrow(
@@ -323,15 +339,22 @@ describe('refusals', () => {
     expect(program.stepCount).toBe(0)
   })
 
-  const building = (update: object, options: object = {}) => () =>
-    compile(
-      modelOf(false),
-      (m, b) => {
-        const { z, click, buy } = lossesOf(m, b as never)
-        return { z, click, buy } as Record<string, Tensor>
-      },
-      { schema, executor, updates: [{ parameters: all, optimizer: sgd(), combine: minNorm(), ...update } as never], ...options },
-    )
+  const building =
+    (update: object, options: object = {}) =>
+    () =>
+      compile(
+        modelOf(false),
+        (m, b) => {
+          const { z, click, buy } = lossesOf(m, b as never)
+          return { z, click, buy } as Record<string, Tensor>
+        },
+        {
+          schema,
+          executor,
+          updates: [{ parameters: all, optimizer: sgd(), combine: minNorm(), ...update } as never],
+          ...options,
+        },
+      )
 
   it.each([
     [{ losses: ['click', 'share'] }, {}, /updates.losses should be one of the outputs z, click, buy but got 'share'/],
@@ -341,7 +364,11 @@ describe('refusals', () => {
     [{ losses: ['click', 'buy'], shared: all, representation: 'z' }, {}, /updates.shared should be left out beside/],
     [{ losses: ['click', 'buy'], representation: 'z' }, {}, /representation should be between .* but got 'table'/],
     [{ losses: ['click', 'buy'], parameters: (name: string) => name === 'click' }, {}, /more than one of its losses/],
-    [{ losses: ['click', 'buy'], combine: fixedWeights({ share: 2 }) }, {}, /weights should be names of click, buy but got 'share'/],
+    [
+      { losses: ['click', 'buy'], combine: fixedWeights({ share: 2 }) },
+      {},
+      /weights should be names of click, buy but got 'share'/,
+    ],
   ])('%o', (update, options, message) => {
     expect(building(update, options)).toThrow(message)
   })
