@@ -2,6 +2,7 @@
 import { createRandom } from '../lib/core/random.js'
 import type { Tensor } from '../lib/graph/node.js'
 import { GraphRunner } from '../lib/graph/runner.js'
+import type { FloatTensor } from '../lib/graph/update.js'
 import {
   adam,
   assign,
@@ -16,6 +17,7 @@ import {
   upGrad,
 } from '../lib/index.js'
 import {
+  add,
   alignedMtlWeights,
   caGradWeights,
   imtlGWeights,
@@ -84,16 +86,16 @@ async function solverResults(executor: Executor, threads: number): Promise<Bench
   return results
 }
 
-const [TASKS, PARAMETERS] = [8, 10_000_000]
+const TASKS = 8
 /** Most time beside that of a plain copy of the bytes. */
 const COMBINE_TARGET = 1.3
 
 /** Losses are products with rows held in memory, so that those rows are the gradients. */
-async function combineResult(executor: Executor, threads: number): Promise<BenchResult> {
-  const shape = [PARAMETERS] as const
+async function combineResult(executor: Executor, threads: number, size: number): Promise<BenchResult> {
+  const shape = [size] as const
   const model = {
     weight: parameter(shape, filled(1)),
-    rows: Array.from({ length: TASKS }, (_, task) => parameter(shape, filled((task % 3 ? 0.01 : -0.004) * (task + 1)))),
+    rows: Array.from({ length: TASKS }, (_, task) => parameter(shape, filled(0.01 * (task + 1)))),
   }
   const tasks = model.rows.map((_, task) => `task${task}`)
   const step = compile(
@@ -106,18 +108,22 @@ async function combineResult(executor: Executor, threads: number): Promise<Bench
       updates: [{ losses: tasks, combine: upGrad(), parameters: [model.weight], optimizer: adam({ lr: 1e-3 }) }],
     },
   )
-  const memory = { from: parameter(shape, filled(1)), to: state(shape) }
-  const copy = compile(
-    memory,
-    (m) => {
-      assign(m.to, m.from)
-      return {}
-    },
-    { schema: {}, executor, profile: true, mode: 'train' },
-  )
+  // As many bytes: half of them read, half written, and none of them in a cache that an earlier copy warmed.
+  const pairs = Array.from({ length: (TASKS + 6) / 2 }, () => ({ from: parameter(shape, filled(1)), to: state(shape) }))
+  const memory = { pairs }
+  // The copy kernel calls memcpy, which is not the fastest way here: a chain that adds 0.5 moves the same bytes.
+  const mover = (move: (from: FloatTensor) => FloatTensor) =>
+    compile(
+      memory,
+      (m) => {
+        for (const { from, to } of m.pairs) assign(to, move(from) as never)
+        return {}
+      },
+      { schema: {}, executor, profile: true, mode: 'train' },
+    )
   const parameters = createParameters(model, 1)
   const { kernelCommitStart, kernelSteps } = step.runner.plan
-  const passes = kernelSteps.slice(kernelCommitStart).filter(({ outputs }) => outputs[0]?.shape[0] === PARAMETERS)
+  const passes = kernelSteps.slice(kernelCommitStart).filter(({ outputs }) => outputs[0]?.shape[0] === size)
   if (passes.length !== 1) throw new Error(`combine: ${passes.length} passes over memory instead of one`)
   const ours = {
     name: 'combine and Adam',
@@ -131,38 +137,42 @@ async function combineResult(executor: Executor, threads: number): Promise<Bench
     },
   }
   const [source, held] = [createParameters(memory, 1), createState(memory)]
-  const copied = {
-    name: 'copy',
+  const movers = {
+    'memcpy of its bytes': mover((from) => from),
+    'copy of its bytes by a chain': mover((x) => add(x, 0.5)),
+  }
+  const copied = Object.entries(movers).map(([name, program]) => ({
+    name,
     async run() {
-      const { profile } = await copy.run({} as never, {}, { parameters: source, state: held })
+      const { profile } = await program.run({} as never, {}, { parameters: source, state: held })
       return Array.from(profile ?? []).reduce((total, time) => total + time, 0) / 1e6
     },
-  }
+  }))
   await ours.run()
-  await copied.run()
   // The first step of Adam moves each weight by the rate, against the sign of its gradient.
   const first = (await parameters.read()).weight as Float32Array
   if (!first.every((x) => Math.abs(Math.abs(x - 1) - 1e-3) < 1e-5)) throw new Error('combine: not a step of Adam')
-  const [mine = [], copies = []] = await alternate([ours, copied], 11)
-  const floor = (median(copies) * (TASKS + 6)) / 2
-  const ratio = median(mine) / floor
+  const [mine = [], ...copies] = await alternate([ours, ...copied], 7)
+  const floors = copies.map((times, index) => ({ name: copied[index]?.name ?? '', time: median(times) }))
+  const floor = floors.reduce((least, next) => (next.time < least.time ? next : least))
+  const ratio = median(mine) / floor.time
+  const beside = floors.map(({ name, time }) => `${(median(mine) / time).toFixed(2)} of ${name}`).join(', ')
   return {
     name: 'combine and Adam, one pass',
-    shape: `K ${TASKS}, P ${PARAMETERS / 1e6}M`,
+    shape: `K ${TASKS}, P ${size / 1e6}M`,
     threads,
     ours: median(mine),
     spread: [quantile(mine, 0.25), quantile(mine, 0.75)],
-    floor: { name: 'copy of its bytes', time: floor },
-    note: `${ratio.toFixed(2)} of the floor's time; target ${COMBINE_TARGET}: ${ratio <= COMBINE_TARGET ? 'met' : 'missed'}`,
+    floor,
+    note: `${beside}; target ${COMBINE_TARGET}: ${ratio <= COMBINE_TARGET ? 'met' : 'missed'}`,
   }
 }
 
 export async function paretoBench(threads: number): Promise<BenchResult[]> {
   const executor = new Executor({ threads })
-  const results = [
-    ...(threads === 1 ? await solverResults(executor, threads) : []),
-    await combineResult(executor, threads),
-  ]
+  const results = threads === 1 ? await solverResults(executor, threads) : []
+  // The second is too large for any cache that would hold the first from step to step.
+  for (const size of [10_000_000, 40_000_000]) results.push(await combineResult(executor, threads, size))
   await executor.close()
   return results
 }
