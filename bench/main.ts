@@ -24,6 +24,7 @@ import { memoryBoundBench } from './memoryBound.js'
 import { mmoeBench } from './mmoe.js'
 import { mmoeInferenceBench } from './mmoeInference.js'
 import { overheadBench } from './overhead.js'
+import { paretoBench } from './pareto.js'
 import { writePlots } from './plots.js'
 import { formatCase, formatReport, mergeCases, type Report, type ReportCase, reportCase } from './report.js'
 import { sasrecBench } from './sasrec.js'
@@ -47,6 +48,7 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   mmoe: mmoeBench,
   mmoeInference: mmoeInferenceBench,
   overhead: overheadBench,
+  pareto: paretoBench,
   sasrec: sasrecBench,
   tableBatched: tableBatchedBench,
   targetAttention: targetAttentionBench,

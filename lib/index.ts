@@ -52,7 +52,7 @@ export {
 export type { Tensor } from './graph/node.js'
 export { GraphRunner } from './graph/runner.js'
 export { createParameters, createState, initializeParameters, parametersFor, stateFor } from './graph/stores.js'
-export type { Optimizer } from './graph/update.js'
+export type { Combination, GradientCombination, LossCombination, Optimizer } from './graph/update.js'
 export * from './losses/index.js'
 export * as metrics from './metrics/index.js'
 export * from './nn/index.js'

@@ -21,7 +21,7 @@ function kernelTableText() {
   lines.push(
     '  bool in_place;',
     '  bool raises_id_fault;',
-    '  int computes;  // result that counts the rows of those before it, or -1',
+    '  int computes;  // result that counts the rows of those before it and of optional ones, or -1',
     '  int attribute_count;',
     '  AttributeDeclaration attributes[8];',
     '};',

@@ -4,7 +4,7 @@
  */
 import { formatShape } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
-import { applyOp, type OpDefinition, registry } from './defineOp.js'
+import { applyOp, type LookupRule, type OpDefinition, registry } from './defineOp.js'
 import { reachable } from './graph.js'
 import { scalar } from './leaf.js'
 import {
@@ -65,6 +65,8 @@ export interface Lookup {
 /**
  * Cotangents by value; for the tables named in `sparse` (by value key) the lookups instead, which are not added up.
  *
+ * Cotangents do not pass through nodes of `cut`, whose results keep what arrives.
+ *
  * Throws KAIROS_GRADIENT where such a table is used otherwise than by lookups.
  */
 export function backward(
@@ -72,6 +74,7 @@ export function backward(
   cotangents: readonly (Tensor | null)[],
   of: readonly Tensor[],
   sparse: ReadonlySet<string>,
+  cut: ReadonlySet<Node> = new Set(),
 ): { readonly sums: ReadonlyMap<string, Tensor>; readonly lookups: ReadonlyMap<string, readonly Lookup[]> } {
   const nodes = reachable(outputs.map(({ value }) => value))
   const wanted = new Set(of.map(({ value }) => valueKey(value)))
@@ -89,7 +92,7 @@ export function backward(
     accumulate(value, cotangents[index], value.node.source)
   })
   for (const node of nodes.toReversed()) {
-    if (!node.op || !needed.has(node)) continue
+    if (!node.op || !needed.has(node) || cut.has(node)) continue
     const arriving = node.outputs.map((_, index) => sums.get(valueKey({ node, index })) ?? null)
     if (arriving.every((cotangent) => cotangent === null)) continue
     if (typeof node.op.vjp === 'string') {
@@ -117,14 +120,19 @@ export function backward(
   return { sums, lookups }
 }
 
+/** What nodes look up, asked once: losses that share a lookup share the ids that its rule computes. */
+const lookupRules = new WeakMap<Node, LookupRule>()
+
 /** What a node looks up in a table whose gradient is kept sparse. */
-function sparseLookup({ op, inputs, attributes }: Node, sparse: ReadonlySet<string>) {
-  const rule = op?.lookup
-  if (!rule) return null
+function sparseLookup(node: Node, sparse: ReadonlySet<string>) {
+  const { op, inputs, attributes } = node
+  if (!op?.lookup) return null
   const key = valueKey(inputs[0] as Value)
   if (!sparse.has(key)) return null
   const lookup = (dy: Tensor): Lookup => {
-    const { ids, offsets = null, shape } = rule(inputs.map(tensorOf), attributes)
+    const rule = lookupRules.get(node) ?? (op.lookup?.(inputs.map(tensorOf), attributes) as LookupRule)
+    lookupRules.set(node, rule)
+    const { ids, offsets = null, shape } = rule
     const rows = shape ? (applyOp(opNamed('reshape'), [dy], { shape })[0] as Tensor) : dy
     return { ids, offsets, dy: rows, attributes }
   }

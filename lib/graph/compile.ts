@@ -15,8 +15,9 @@ import {
   type State,
 } from '../runtime/index.js'
 import { Accumulation, resultRanks } from './accumulate.js'
-import { variableName, variableOf } from './autodiff.js'
+import { checkLoss, variableName, variableOf } from './autodiff.js'
 import type { Counts } from './counts.js'
+import { op } from './gradient.js'
 import { input } from './leaf.js'
 import { type Mode, namedVariables, parametersOf, withMode } from './module.js'
 import { type Leaf, specOf, type Tensor } from './node.js'
@@ -24,7 +25,7 @@ import { type Feed, GraphRunner, type RunnerOptions } from './runner.js'
 import { entryOf, parametersFor, stateFor } from './stores.js'
 import type { TraceRequest } from './trace.js'
 import { KEEP } from './training.js'
-import type { Optimizer, ParameterGroup, Update } from './update.js'
+import type { Combination, Optimizer, ParameterGroup, Update } from './update.js'
 
 /** The tensors of a batch, by name. */
 export type Batch<S extends Schema> = {
@@ -47,9 +48,34 @@ export interface GroupOptions {
   readonly name?: string
 }
 
-interface LossOptions<Outputs> {
+interface OneLoss<Outputs> {
   /** Name of the output to minimise: a float32 of rank 0. */
   readonly loss: keyof Outputs & string
+}
+
+/** Several losses in one step, their gradients by shared parameters combined into one. */
+interface SeveralLosses<Outputs> {
+  /** Names of the outputs to minimise, up to 64: float32 of rank 0. */
+  readonly losses: readonly (keyof Outputs & string)[]
+  /** `minNorm()`, `pcGrad()`, `caGrad()`, `imtlG()`, `nashMtl()`, `upGrad()`, `alignedMtl()` or `fixedWeights()`. */
+  readonly combine: Combination
+  /** Names the update in errors and state. Default: the losses, joined by `+`. */
+  readonly name?: string
+  /**
+   * Parameters whose task gradients are combined; all others take the sum of their tasks' gradients. Default: those
+   * that more than one loss depends on.
+   */
+  readonly shared?: ParameterChoice
+  /**
+   * Outputs that separate shared parameters from those of tasks. Gradients are measured and combined there, so that the
+   * shared part has one backward pass instead of one per task (MGDA-UB: Sener and Koltun 2018, section 3.3).
+   */
+  readonly representation?: (keyof Outputs & string) | readonly (keyof Outputs & string)[]
+  /** Give the weights as the output `<name>/weights`, and what the method reports (`<name>/gap` of `minNorm`). */
+  readonly report?: boolean
+}
+
+interface GradientOptions {
   /**
    * Greatest Euclidean norm of all gradients of this loss together, rows of sparse tables included: longer gradients
    * are scaled down to it (Pascanu, Mikolov, Bengio 2013; `torch.nn.utils.clip_grad_norm_`).
@@ -60,7 +86,8 @@ interface LossOptions<Outputs> {
 }
 
 /** One rule for some parameters, or several groups with rules of their own; a parameter is in one group. */
-export type UpdateOptions<Outputs> = LossOptions<Outputs> &
+export type UpdateOptions<Outputs> = (OneLoss<Outputs> | SeveralLosses<Outputs>) &
+  GradientOptions &
   (GroupOptions | { readonly groups: readonly GroupOptions[] })
 
 export interface CompileOptions<S extends Schema, Outputs> extends RunnerOptions {
@@ -163,6 +190,15 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     const { outputs, assignments } = collectAssignments(() => withMode(mode, () => build(model, batch as Batch<S>)))
     checkUpdates(updates)
     const requests = updates.map((update): Update<Tensor> => updateOf(update, outputs, model))
+    if (accumulate > 1 && requests.some(({ combination }) => combination)) {
+      throw new KairosError('KAIROS_ARGUMENT', {
+        op: 'compile',
+        argument: 'accumulate',
+        expected: '1 where gradients are combined',
+        got: `${accumulate}`,
+        hint: 'Weights follow from the gradients of one batch; make the batch larger',
+      })
+    }
     const adding = requests.map((update) => ({ ...update, accumulation: { phase: 'add' as const, steps: accumulate } }))
     this.request = { outputs, updates: accumulate > 1 ? adding : requests, assignments }
     this.runner = new GraphRunner(this.request, options)
@@ -292,16 +328,7 @@ function updateOf<Outputs extends Record<string, Tensor>>(
   outputs: Outputs,
   model: object,
 ): Update<Tensor> {
-  const { loss, clipNorm, gradientNorm = clipNorm !== undefined } = options
-  const tensor = outputs[loss]
-  if (!tensor) {
-    throw new KairosError('KAIROS_UNKNOWN_NAME', {
-      op: 'compile',
-      argument: 'updates.loss',
-      expected: `one of the outputs ${Object.keys(outputs).join(', ')}`,
-      got: `'${loss}'`,
-    })
-  }
+  const { clipNorm, gradientNorm = clipNorm !== undefined } = options
   if (clipNorm !== undefined && !(clipNorm > 0)) {
     throw new KairosError('KAIROS_ARGUMENT', {
       op: 'compile',
@@ -310,15 +337,76 @@ function updateOf<Outputs extends Record<string, Tensor>>(
       got: `${clipNorm}`,
     })
   }
+  const name = nameOfUpdate(options)
   const groups = ('groups' in options ? options.groups : [options]).map(
-    ({ parameters, optimizer, name }, index): ParameterGroup<Tensor> => ({
-      name: name ?? (index === 0 ? loss : `${loss}/${index}`),
-      parameters: chosen(model, parameters),
-      optimizer,
+    (group, index): ParameterGroup<Tensor> => ({
+      name: group.name ?? (index === 0 ? name : `${name}/${index}`),
+      parameters: chosen(model, group.parameters),
+      optimizer: group.optimizer,
     }),
   )
   checkGroups(groups)
-  return { name: loss, loss: tensor, groups, gradientNorm, ...(clipNorm === undefined ? {} : { clipNorm }) }
+  const minimised =
+    'loss' in options ? { loss: outputOf(outputs, 'loss', options.loss) } : combined(options, outputs, model)
+  return { name, ...minimised, groups, gradientNorm, ...(clipNorm === undefined ? {} : { clipNorm }) }
+}
+
+const nameOfUpdate = <Outputs>(options: UpdateOptions<Outputs>): string =>
+  'loss' in options ? options.loss : (options.name ?? options.losses.join('+'))
+
+function outputOf<Outputs extends Record<string, Tensor>>(
+  outputs: Outputs,
+  argument: string,
+  name: keyof Outputs,
+): Tensor {
+  const tensor = outputs[name]
+  if (tensor) return tensor
+  throw new KairosError('KAIROS_UNKNOWN_NAME', {
+    op: 'compile',
+    argument: `updates.${argument}`,
+    expected: `one of the outputs ${Object.keys(outputs).join(', ')}`,
+    got: `'${String(name)}'`,
+  })
+}
+
+/** Several losses: their sum, weighted where weights do not ask for gradients, and what combines the gradients. */
+function combined<Outputs extends Record<string, Tensor>>(
+  { losses: tasks, combine: method, shared, representation, report = false }: SeveralLosses<Outputs>,
+  outputs: Outputs,
+  model: object,
+): Pick<Update<Tensor>, 'loss' | 'combination'> {
+  const refuseLosses = (expected: string, got: string): never => {
+    throw new KairosError('KAIROS_ARGUMENT', { op: 'compile', argument: 'updates.losses', expected, got })
+  }
+  if (tasks.length < 1 || tasks.length > 64) refuseLosses('1 to 64 names of outputs', `${tasks.length}`)
+  if (new Set(tasks).size < tasks.length) refuseLosses('each name once', tasks.join(', '))
+  const losses = tasks.map((task) => outputOf(outputs, 'losses', task))
+  losses.forEach(checkLoss)
+  const add = (terms: readonly Tensor[]) => terms.reduce((sum, next) => op('add', [sum, next]))
+  if ('lossWeights' in method) {
+    const weights = method.lossWeights(tasks)
+    return { loss: add(losses.map((loss, task) => op('multiply', [loss, weights[task] as Tensor]))) }
+  }
+  if (shared !== undefined && representation !== undefined) {
+    throw new KairosError('KAIROS_ARGUMENT', {
+      op: 'compile',
+      argument: 'updates.shared',
+      expected: 'left out beside `representation`, below which everything is shared',
+      got: 'both',
+    })
+  }
+  const between = typeof representation === 'object' ? representation : representation ? [representation] : null
+  return {
+    loss: add(losses),
+    combination: {
+      method,
+      tasks,
+      losses,
+      shared: shared === undefined ? null : chosen(model, shared),
+      representation: between?.map((name) => outputOf(outputs, 'representation', name as keyof Outputs)) ?? null,
+      report,
+    },
+  }
 }
 
 function chosen(model: object, parameters: ParameterChoice): readonly Tensor[] {
@@ -349,7 +437,7 @@ const nameOf = (parameter: Tensor): string => {
 }
 
 function checkUpdates<Outputs>(updates: readonly UpdateOptions<Outputs>[]): void {
-  const names = updates.map(({ loss }) => loss)
+  const names = updates.map(nameOfUpdate)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice === undefined) return
   throw new KairosError('KAIROS_DUPLICATE', {

@@ -16,7 +16,7 @@ import { makeNode, type Node, specOf, type TensorSpec, type Value, valueKey } fr
 import { uniformConstant } from './simplify.js'
 
 /** Limits of the kernel; the last keeps a chain's registers within the first-level cache. */
-const MAX_OPERANDS = 16
+const MAX_OPERANDS = 32
 const MAX_RESULTS = 8
 const MAX_REGISTERS = 64
 const MAX_NODES = 40

@@ -1,6 +1,6 @@
 /** A whole graph: what passes take and give. */
 import { makeNode, type Node, type Value, valueKey } from './node.js'
-import type { Update } from './update.js'
+import { mapUpdate, type Update, valuesOf } from './update.js'
 
 /** Writes a value to a variable after everything else of the run has succeeded. */
 export interface Assignment {
@@ -21,7 +21,7 @@ export interface Graph {
 export function makeGraph(parts: Omit<Graph, 'nodes'>): Graph {
   const roots = [
     ...parts.outputs.map(({ value }) => value),
-    ...parts.updates.flatMap(({ loss, groups }) => [loss, ...groups.flatMap(({ parameters }) => parameters)]),
+    ...parts.updates.flatMap(valuesOf),
     ...parts.assignments.flatMap(({ target, value }) => [value, target]),
   ]
   return { ...parts, nodes: reachable(roots) }
@@ -76,11 +76,7 @@ export function rewrite(
 export function mapValues(graph: Omit<Graph, 'nodes'>, now: (value: Value) => Value): Graph {
   return makeGraph({
     outputs: graph.outputs.map(({ name, value }) => ({ name, value: now(value) })),
-    updates: graph.updates.map((update) => ({
-      ...update,
-      loss: now(update.loss),
-      groups: update.groups.map((group) => ({ ...group, parameters: group.parameters.map(now) })),
-    })),
+    updates: graph.updates.map((update) => mapUpdate(update, now)),
     assignments: graph.assignments.map(({ target, value }) => ({ target: now(target), value: now(value) })),
   })
 }

@@ -16,7 +16,7 @@ export interface KernelDeclaration {
   readonly attributes: Readonly<Record<string, AttributeType>>
   /** A result may be written over an operand of the same size that nobody reads later: over any, or over that one. */
   readonly inPlace?: boolean | number
-  /** The result, an int32 of rank 0, that is the first size of the results before it: only so many rows are written. */
+  /** The result, an int32 of rank 0, that is the first size of the other results: only so many rows are written. */
   readonly computes?: number
   /** May find a bad id, or a gradient that is not finite, while running, so it stands before the commit steps. */
   readonly raisesIdFault?: boolean
@@ -45,12 +45,12 @@ const attentionAttributes = {
 
 export const kernelTable = {
   // Elementwise chains. `code`: instructions of six ints; `operands`: two ints per operand; see elementwiseTable.
-  elementwise: kernel([0, 16], [1, 8], { code: 'ints', operands: 'ints', results: 'ints' }, { inPlace: true }),
+  elementwise: kernel([0, 32], [1, 8], { code: 'ints', operands: 'ints', results: 'ints' }, { inPlace: true }),
 
   // The same on rows of tables, in place: the operands that `tables` lists, one per result, are read at the slots that
   // the last operand names, each once, and these rows are replaced.
   elementwiseRows: kernel(
-    [2, 17],
+    [2, 33],
     [1, 8],
     { code: 'ints', operands: 'ints', results: 'ints', tables: 'ints' },
     { inPlace: 0 },
@@ -72,6 +72,8 @@ export const kernelTable = {
   // Products
   matmul: kernel([2, 3], 1, { transposeA: 'bool', transposeB: 'bool', activation: 'string' }),
   gram: kernel(1, 1),
+  // J in pieces: operand part * rows + row is a part of a row
+  gramOfParts: kernel([1, 4096], 1, { rows: 'int' }),
 
   // Weights of task gradients, from their Gram matrix. `tasks`: names, one a line, for errors
   minNormWeights: kernel(1, 2, { 'tasks?': 'string' }, { raisesIdFault: true }),
@@ -102,7 +104,8 @@ export const kernelTable = {
   embeddingBag: kernel(3, 1, { mode: 'string' }, { raisesIdFault: true }),
   embeddingBagBackward: kernel(4, 1, { mode: 'string' }, { raisesIdFault: true }),
   embeddingBags: kernel([3, 63], 1, { rows: 'ints', mode: 'string' }, { raisesIdFault: true }),
-  coalesce: kernel([3, 4], 3, { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true, computes: 2 }),
+  // One or several dy of one shape: further rows stand behind the count
+  coalesce: kernel([3, 67], [3, 66], { mode: 'string', 'paddingIndex?': 'int' }, { raisesIdFault: true, computes: 2 }),
   updateRows: kernel(3, 1, {}, { inPlace: 0 }),
   tableSlots: kernel([1, 64], 1, { rows: 'ints' }, { raisesIdFault: true }),
   tableBags: kernel([2, 64], 2, { rows: 'ints' }, { raisesIdFault: true }),

@@ -93,7 +93,8 @@ function identity(node: Node, inputs: readonly Value[]): Value | null {
   if (neutral === undefined || !a || !b || inputs.length !== 2) return null
   const spec = node.outputs[0] as TensorSpec
   const keeps = (value: Value) => sameShape(specOf(value).shape, spec.shape) && specOf(value).dtype === spec.dtype
-  if (uniformConstant(b) === neutral.right && keeps(a)) return a
-  if (neutral.left !== undefined && uniformConstant(a) === neutral.left && keeps(b)) return b
+  const literal = (value: Value) => uniformConstant(value.node.op?.broadcasts ? (value.node.inputs[0] as Value) : value)
+  if (literal(b) === neutral.right && keeps(a)) return a
+  if (neutral.left !== undefined && literal(a) === neutral.left && keeps(b)) return b
   return null
 }

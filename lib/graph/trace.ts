@@ -8,7 +8,7 @@ import { formatShape, sameShape } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import { type Graph, makeGraph, resultsOf, rewrite } from './graph.js'
 import { makeNode, type Node, specOf, type Tensor, type Value, type Variable } from './node.js'
-import type { Update } from './update.js'
+import { mapUpdate, type Update } from './update.js'
 
 export interface TraceRequest {
   readonly outputs: Readonly<Record<string, Tensor>>
@@ -19,11 +19,7 @@ export interface TraceRequest {
 export function trace({ outputs, updates = [], assignments = [] }: TraceRequest): Graph {
   const graph = makeGraph({
     outputs: Object.entries(outputs).map(([name, { value }]) => ({ name, value })),
-    updates: updates.map((update) => ({
-      ...update,
-      loss: update.loss.value,
-      groups: update.groups.map((group) => ({ ...group, parameters: group.parameters.map(({ value }) => value) })),
-    })),
+    updates: updates.map((update) => mapUpdate(update, ({ value }) => value)),
     assignments: assignments.map(({ target, value }) => ({ target: target.value, value: value.value })),
   })
   const salts = new Map<number, number>()

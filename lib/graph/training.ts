@@ -2,14 +2,14 @@
  * Pass 3: training requests become assignments. Each loss is differentiated by the parameters that it moves; each
  * gradient, whole or the rows of a sparse table, goes through its optimiser's own ops.
  */
-import { addDims, type Dim, multiplyDims } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
-import { backward, checkLoss, type Lookup, named, opNamed, variableName, variableOf } from './autodiff.js'
-import { applyOp } from './defineOp.js'
+import { backward, checkLoss, named, variableName, variableOf } from './autodiff.js'
+import { combinedGradients } from './combine.js'
+import { type Gradient, type GroupGradients, op, sparseGradient, symbolText, unreached } from './gradient.js'
 import { type Assignment, type Graph, makeGraph } from './graph.js'
 import { input, scalar, scalarInput, stateLeaf } from './leaf.js'
 import { zeroVariable } from './module.js'
-import { type Attributes, type Tensor, tensorOf, type Value, type Variable, valueKey, withSource } from './node.js'
+import { type Tensor, tensorOf, type Value, type Variable, valueKey, withSource } from './node.js'
 import { unifyLeaves } from './trace.js'
 import type { FloatTensor, ParameterGroup, Update } from './update.js'
 
@@ -24,7 +24,11 @@ export function applyUpdates(graph: Graph): Graph {
       assignments.push(...added.assignments)
       continue
     }
-    const { norm, groups } = clipped(update, update.accumulation ? addedUp(update) : gradientsOf(update))
+    const { gradients, reports } = update.combination
+      ? combinedGradients(update, update.combination)
+      : { gradients: update.accumulation ? addedUp(update) : gradientsOf(update), reports: [] }
+    outputs.push(...reports)
+    const { norm, groups } = clipped(update, gradients)
     if (norm) outputs.push({ name: normName(update.name), value: norm.value })
     for (const { group, gradients } of groups) {
       const source = `${group.optimizer.name} of ${update.name}`
@@ -37,16 +41,6 @@ export function applyUpdates(graph: Graph): Graph {
 
 /** The output that holds the norm of a loss's gradient. */
 export const normName = (loss: string): string => `${loss}/gradientNorm`
-
-/** The gradient of a parameter: whole, or the rows of a table that were looked up. */
-type Gradient =
-  | { readonly kind: 'dense'; readonly parameter: Tensor; readonly values: Tensor }
-  | { readonly kind: 'sparse'; readonly parameter: Tensor; readonly values: Tensor; readonly slots: Tensor }
-
-interface GroupGradients {
-  readonly group: ParameterGroup<Value>
-  readonly gradients: readonly Gradient[]
-}
 
 function gradientsOf(update: Update<Value>): readonly GroupGradients[] {
   const loss = tensorOf(update.loss)
@@ -84,95 +78,12 @@ function clipped(
   })
 }
 
-const op = (name: string, inputs: readonly Tensor[], attributes: Attributes = {}): Tensor =>
-  applyOp(opNamed(name), inputs, attributes)[0] as Tensor
-
 /** The Euclidean norm of all gradients together; rows that were not looked up are zero. */
 function globalNorm(gradients: readonly Gradient[]): Tensor {
   const squares = gradients.map(({ values }) =>
     op('sum', [op('square', [values])], { axis: 0, count: values.shape.length }),
   )
   return op('sqrt', [squares.reduce((sum, next) => op('add', [sum, next]))])
-}
-
-const symbolText = (name: string) => name.replaceAll(/[^A-Za-z0-9_]/g, '_')
-
-function unreached(update: string, parameter: Tensor): KairosError {
-  const variable = variableOf(parameter)
-  return new KairosError('KAIROS_GRADIENT', {
-    op: 'compile',
-    argument: `updates.${update}`,
-    expected: 'parameters that the loss depends on',
-    got: `${variable ? `'${variableName(variable)}', which it does not` : 'something that is no parameter'}`,
-    hint: 'Leave it out of `parameters`, or use it in the loss',
-  })
-}
-
-// Sparse gradients -------------------------------------------------------------------------------------------------
-
-/** All lookups of a table as one sparse gradient. */
-function sparseGradient(parameter: Tensor, lookups: readonly Lookup[], symbol: string): Gradient {
-  const [first] = lookups as readonly [Lookup]
-  const one = lookups.length === 1 ? first : joined(parameter, lookups)
-  if (one) return { kind: 'sparse', parameter, ...coalesced(parameter, one, symbol) }
-  // Bags among them: each is added up by itself, then all together.
-  const parts = lookups.map((lookup, index) => coalesced(parameter, lookup, `${symbol}_${index}`))
-  const limit = addDims(...lookups.map(({ ids }) => multiplyDims(...ids.shape)))
-  const all: Lookup = {
-    ids: op(
-      'concat',
-      parts.map(({ slots }) => slots),
-      { axis: 0 },
-    ),
-    dy: op(
-      'concat',
-      parts.map(({ values }) => values),
-      { axis: 0 },
-    ),
-    offsets: null,
-    attributes: {},
-  }
-  return { kind: 'sparse', parameter, ...coalesced(parameter, all, symbol, limit) }
-}
-
-/** Plain lookups one after another; null where they differ in kind. */
-function joined(parameter: Tensor, lookups: readonly Lookup[]): Lookup | null {
-  const padding = lookups[0]?.attributes.paddingIndex
-  if (lookups.some(({ offsets, attributes }) => offsets || attributes.paddingIndex !== padding)) return null
-  const row = parameter.shape.slice(1)
-  const flat = (tensor: Tensor, ids: Tensor, shape: readonly Dim[]) =>
-    op('reshape', [tensor], { shape: [multiplyDims(...ids.shape), ...shape] })
-  return {
-    ids: op(
-      'concat',
-      lookups.map(({ ids }) => flat(ids, ids, [])),
-      { axis: 0 },
-    ),
-    dy: op(
-      'concat',
-      lookups.map(({ ids, dy }) => flat(dy, ids, row)),
-      { axis: 0 },
-    ),
-    offsets: null,
-    attributes: padding === undefined ? {} : { paddingIndex: padding },
-  }
-}
-
-function coalesced(
-  table: Tensor,
-  { ids, dy, offsets, attributes }: Lookup,
-  symbol: string,
-  limit?: Dim,
-): { slots: Tensor; values: Tensor } {
-  const { paddingIndex, mode = 'sum' } = attributes
-  const inputs = offsets ? [table, ids, dy, offsets] : [table, ids, dy]
-  const [slots, values] = applyOp(opNamed('coalesce'), inputs, {
-    symbol,
-    mode,
-    ...(limit === undefined ? {} : { limit }),
-    ...(paddingIndex === undefined ? {} : { paddingIndex }),
-  }) as readonly [Tensor, Tensor]
-  return { slots, values }
 }
 
 // Accumulation -----------------------------------------------------------------------------------------------------
@@ -224,13 +135,13 @@ function addedUp({ name, groups }: Update<Value>): readonly GroupGradients[] {
     if (!variable.sparse) return { kind: 'dense', parameter, values: accumulatorOf(group, variable) }
     const parts = partNames(name, variableName(variable))
     const count = `pending_${symbolText(name)}_${tables}`
-    const lookup: Lookup = {
+    const lookup = {
       ids: input(parts.slots, [count], 'int32'),
       dy: input(parts.rows, [count, ...variable.shape.slice(1)]),
       offsets: null,
       attributes: {},
     }
-    return { kind: 'sparse', parameter, ...coalesced(parameter, lookup, `unique_${symbolText(name)}_${tables++}`) }
+    return sparseGradient(parameter, [lookup], `unique_${symbolText(name)}_${tables++}`)
   }
   return groups.map((group) => ({
     group,

@@ -5,7 +5,19 @@ import type { Tensor, TensorSpec } from '../graph/node.js'
 import { add } from './arithmetic.js'
 import { matmul } from './matmul.js'
 import { transpose } from './movement.js'
-import { array, at, float32, floats, gradient, int32, LIVE, type Loose, read } from './support.js'
+import {
+  array,
+  at,
+  float32,
+  floats,
+  gradient,
+  int32,
+  LIVE,
+  type Loose,
+  read,
+  refuseArgument,
+  requireShape,
+} from './support.js'
 
 /** Tasks are few; the kernel keeps all pairs of rows at once. */
 const MOST_ROWS = 64
@@ -62,6 +74,75 @@ const gramOp = defineOp({
     return rows * (rows + 1) * columns
   },
 })
+
+type PartsAttributes = { rows: number }
+
+const gramOfPartsOp = defineOp<PartsAttributes>({
+  name: 'gramOfParts',
+  infer(parts: readonly TensorSpec[], { rows }) {
+    if (!(Number.isInteger(rows) && rows >= 1 && rows <= MOST_ROWS)) {
+      refuseArgument('gramOfParts', 'rows', `a whole number in [1, ${MOST_ROWS}]`, rows)
+    }
+    if (parts.length === 0 || parts.length % rows !== 0) {
+      refuseArgument('gramOfParts', 'parts', `a multiple of ${rows} tensors`, parts.length)
+    }
+    parts.forEach((part, index) => {
+      requireDtype('gramOfParts', 'parts', part, 'float32')
+      requireShape('gramOfParts', 'parts', part, (parts[index - (index % rows)] as TensorSpec).shape)
+    })
+    return [float32([rows, rows])]
+  },
+  vjp: 'it measures gradients; gram of one matrix has a gradient',
+  reference(parts: readonly ReferenceArray[], { rows }) {
+    return [
+      array([rows, rows], (index) => {
+        let total = 0
+        for (let part = 0; part < parts.length; part += rows) {
+          const left = (parts[part + Math.floor(index / rows)] as ReferenceArray).data
+          const right = (parts[part + (index % rows)] as ReferenceArray).data
+          for (let i = 0; i < left.length; i++) total += read(left, i) * read(right, i)
+        }
+        return total
+      }),
+    ]
+  },
+  cases: (random) => {
+    const partsOf = (rows: number, ...shapes: (readonly number[])[]) => ({
+      inputs: shapes.flatMap((shape) => Array.from({ length: rows }, () => floats(random, shape))),
+      attributes: { rows },
+    })
+    return {
+      valid: [
+        { ...partsOf(3, [LIVE, 5], [40], [LIVE]), live: LIVE },
+        partsOf(1 + random.int(9), [1 + random.int(300)], [], [3, 1 + random.int(40)]),
+        partsOf(17, [70], [0, 4], [9]),
+      ],
+      invalid: [
+        {
+          inputs: [float32([3]), float32([4])],
+          attributes: { rows: 2 },
+          message: /^gramOfParts: parts should be of shape \[3\] but got \[4\]/,
+        },
+        {
+          inputs: [float32([3]), float32([3]), float32([3])],
+          attributes: { rows: 2 },
+          message: /^gramOfParts: parts should be a multiple of 2 tensors but got 3/,
+        },
+      ],
+    }
+  },
+  flops: (parts, _, { rows }) =>
+    (rows + 1) * parts.reduce((sum, shape) => sum + shape.reduce((size, dim) => size * dim, 1), 0),
+})
+
+/**
+ * `gram` of rows that lie in pieces: `parts[p][k]` is part p of row k, parts of any shape, equal for all rows. Task
+ * gradients are measured where their backward passes left them.
+ *
+ * Throws KAIROS_ARGUMENT for more than 64 rows, KAIROS_SHAPE where parts differ in shape, KAIROS_DTYPE unless float32.
+ */
+export const gramOfParts = (parts: readonly (readonly Tensor[])[]): Tensor<readonly number[], 'float32'> =>
+  gramOfPartsOp(parts.flat(), { rows: parts[0]?.length ?? 0 })[0] as Loose
 
 /**
  * J J^T of the rows of `j[K, P]`, K up to 64, in one read of `j`: float32 within blocks of columns, float64 across

@@ -4,6 +4,8 @@
  *     ids    7 2 7 5            slots  2 5 7
  *     dy     a b c d            rows   b d a+c
  *
+ * Gradients of several tasks by one lookup share the sort: each has rows of its own, at the same slots.
+ *
  * The number of rows is a size that the run computes, so norms, products and optimisers see ordinary tensors.
  */
 import { type Dim, multiplyDims } from '../core/dim.js'
@@ -21,6 +23,21 @@ type CoalesceAttributes = {
   paddingIndex?: number
 }
 
+/** table, ids, dy ...[, offsets]: offsets are the int32 at the end. */
+function operandsOf<T extends { readonly dtype: string }>(inputs: readonly T[]) {
+  const [table, ids, ...rest] = inputs as readonly [T, T, ...T[]]
+  const offsets = rest.at(-1)?.dtype === 'int32' ? rest.at(-1) : undefined
+  return { table, ids, gradients: offsets ? rest.slice(0, -1) : rest, offsets }
+}
+
+/** The order of results: slots, rows, count, further rows. */
+const withCount = <T>(slots: T, [first, ...others]: readonly T[], count: T): T[] => [
+  slots,
+  first as T,
+  count,
+  ...others,
+]
+
 const coalesceOp: Op<CoalesceAttributes> = defineOp<CoalesceAttributes>({
   name: 'coalesce',
   computes: ([, ids], { symbol, limit }) => ({
@@ -29,36 +46,38 @@ const coalesceOp: Op<CoalesceAttributes> = defineOp<CoalesceAttributes>({
     output: 2,
   }),
   partial: () => ({ tables: [0], rows: null }),
-  infer([table, ids, dy, offsets]: readonly TensorSpec[] & readonly [TensorSpec, TensorSpec, TensorSpec], attributes) {
+  infer(inputs, attributes) {
+    const { table, ids, gradients, offsets } = operandsOf(inputs)
     requireDtype('coalesce', 'table', table, 'float32')
     requireRank('coalesce', 'table', table, 1)
     requireDtype('coalesce', 'ids', ids, 'int32')
-    requireDtype('coalesce', 'dy', dy, 'float32')
     requireMode('coalesce', attributes.mode)
     const row = table.shape.slice(1)
-    if (offsets) {
-      requireRank('coalesce', 'ids', ids, 1, 1)
-      requireShape('coalesce', 'dy', dy, [bagsOf('coalesce', offsets), ...row])
-    } else requireShape('coalesce', 'dy', dy, [...ids.shape, ...row])
-    return [
-      { dtype: 'int32', shape: [attributes.symbol] },
-      { dtype: 'float32', shape: [attributes.symbol, ...row] },
-      { dtype: 'int32', shape: [] },
-    ]
+    if (offsets) requireRank('coalesce', 'ids', ids, 1, 1)
+    const lead = offsets ? [bagsOf('coalesce', offsets)] : ids.shape
+    for (const dy of gradients) {
+      requireDtype('coalesce', 'dy', dy, 'float32')
+      requireShape('coalesce', 'dy', dy, [...lead, ...row])
+    }
+    return withCount(
+      int32([attributes.symbol]),
+      gradients.map(() => float32([attributes.symbol, ...row])),
+      int32([]),
+    )
   },
   vjp: 'it is itself part of a gradient, kept as rows',
-  reference(
-    [table, ids, dy, offsets]: readonly ReferenceArray[] & readonly [ReferenceArray, ReferenceArray, ReferenceArray],
-    attributes,
-  ) {
+  reference(inputs, attributes) {
+    const { table, ids, gradients, offsets } = operandsOf(inputs)
     const width = product(table.shape.slice(1))
-    const sums = new Map<number, Float64Array>()
+    const sums = gradients.map(() => new Map<number, Float64Array>())
     const add = (position: number, from: number, scale: number) => {
       const id = read(ids.data, position)
       if (id === attributes.paddingIndex) return
-      const sum = sums.get(id) ?? new Float64Array(width)
-      for (let i = 0; i < width; i++) sum[i] = read(sum, i) + scale * read(dy.data, from * width + i)
-      sums.set(id, sum)
+      gradients.forEach((dy, task) => {
+        const sum = sums[task]?.get(id) ?? new Float64Array(width)
+        for (let i = 0; i < width; i++) sum[i] = read(sum, i) + scale * read(dy.data, from * width + i)
+        sums[task]?.set(id, sum)
+      })
     }
     if (!offsets) for (let position = 0; position < ids.data.length; position++) add(position, position, 1)
     else {
@@ -67,16 +86,16 @@ const coalesceOp: Op<CoalesceAttributes> = defineOp<CoalesceAttributes>({
         for (let at = begin; at < end; at++) add(at, bag, attributes.mode === 'mean' ? 1 / (end - begin) : 1)
       }
     }
-    const slots = [...sums.keys()].sort((a, b) => a - b)
-    return [
+    const slots = [...(sums[0]?.keys() ?? [])].sort((a, b) => a - b)
+    return withCount<ReferenceArray>(
       { dtype: 'int32', shape: [slots.length], data: Float64Array.from(slots) },
-      {
+      sums.map((sum) => ({
         dtype: 'float32',
         shape: [slots.length, ...table.shape.slice(1)],
-        data: Float64Array.from(slots.flatMap((slot) => [...(sums.get(slot) as Float64Array)])),
-      },
+        data: Float64Array.from(slots.flatMap((slot) => [...(sum.get(slot) as Float64Array)])),
+      })),
       { dtype: 'int32', shape: [], data: Float64Array.of(slots.length) },
-    ]
+    )
   },
   cases: (random) => {
     const attributes = { symbol: 'unique', mode: 'sum' } as const
@@ -105,6 +124,21 @@ const coalesceOp: Op<CoalesceAttributes> = defineOp<CoalesceAttributes>({
         {
           inputs: [floats(random, [9, 4]), ints(random, [8], 0, 9), floats(random, [3, 4]), offsetsOf([0, 3, 3, 8])],
           attributes: { ...attributes, paddingIndex: 4 },
+        },
+        {
+          inputs: [
+            ...[floats(random, [9, 4]), ints(random, [LIVE, 2], 0, 9)],
+            ...[1, 2, 3].map(() => floats(random, [LIVE, 2, 4])),
+          ],
+          attributes,
+          live: LIVE,
+        },
+        {
+          inputs: [
+            ...[floats(random, [9, 4]), ints(random, [8], 0, 9)],
+            ...[floats(random, [4, 4]), floats(random, [4, 4]), offsetsOf([0, 3, 3, 4, 8])],
+          ],
+          attributes: { ...attributes, mode: 'mean' },
         },
       ],
       invalid: [

@@ -13,7 +13,7 @@
 
 namespace kairos {
 
-constexpr size_t kMaxElementwiseInputs = 16;
+constexpr size_t kMaxElementwiseInputs = 32;
 constexpr size_t kMaxElementwiseOutputs = 8;
 constexpr size_t kMaxElementwiseInstructions = 1024;
 constexpr int kMaxElementwiseRegisters = 64;
@@ -71,7 +71,7 @@ inline Status CheckElementwiseShapes(const CheckContext& context) {
 inline Status CheckElementwise(const CheckContext& context) {
   if (context.outputs.empty() || context.outputs.size() > kMaxElementwiseOutputs ||
       context.inputs.size() > kMaxElementwiseInputs)
-    return Refuse(context, "operands", "at most 16 operands and 1 to 8 results", "other counts");
+    return Refuse(context, "operands", "at most 32 operands and 1 to 8 results", "other counts");
   KAIROS_RETURN_IF_ERROR(CheckElementwiseShapes(context));
 
   constexpr int kUndefined = -1;

@@ -204,25 +204,32 @@ Shape RowsOf(Shape table, const Shape& lead) {
 }
 
 // -----------------------------------------------------------------------------------------------------------
-// coalesce: table, ids, dy[, offsets] -> slots[U], rows[U, ...], count
+// coalesce: table, ids, dy ...[, offsets] -> slots[U], rows[U, ...], count, further rows: one for each dy, which share
+// the sort. Offsets are the int32 at the end.
+
+int64_t GradientsOf(size_t outputs) { return static_cast<int64_t>(outputs) - 2; }
+size_t RowsResult(int64_t gradient) { return static_cast<size_t>(gradient == 0 ? 1 : gradient + 2); }
 
 Status CheckCoalesce(const CheckContext& context) {
-  const bool bags = context.inputs.size() == 4;
-  if (context.inputs.size() < 3 || context.outputs.size() != 3)
-    return Refuse(context, "inputs", "table, ids, dy and three outputs", "other counts");
+  const int64_t gradients = GradientsOf(context.outputs.size());
+  const bool bags = static_cast<int64_t>(context.inputs.size()) == 3 + gradients;
+  if (gradients < 1 || static_cast<int64_t>(context.inputs.size()) != 2 + gradients + bags)
+    return Refuse(context, "inputs", "table, ids, gradients and as many results of rows", "other counts");
   // Offsets stand behind dy.
   KAIROS_RETURN_IF_ERROR(CheckLookup(context, bags));
   const TensorSpec &table = context.inputs[0], &ids = context.inputs[1], &slots = context.outputs[0];
   if (ids.shape.rank + table.shape.rank - 1 > kMaxRank)
     return Refuse(context, "ids", "a gradient of rank 8 or less", ids.shape.ToString());
-  const Shape lead = bags ? Shape{context.inputs[3].shape[0] - 1} : ids.shape;
-  KAIROS_RETURN_IF_ERROR(
-      ExpectTensor(context, "dy", context.inputs[2], DType::kFloat32, RowsOf(table.shape, lead)));
+  const Shape lead = bags ? Shape{context.inputs.back().shape[0] - 1} : ids.shape;
   KAIROS_RETURN_IF_ERROR(ExpectDType(context, "slots", slots, DType::kInt32));
   if (slots.shape.rank != 1 || slots.shape[0] < std::min(ids.shape.Count(), table.shape[0]))
     return Refuse(context, "slots", "room for every id", slots.shape.ToString());
-  KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "rows", context.outputs[1], DType::kFloat32,
-                                      RowsOf(table.shape, Shape{slots.shape[0]})));
+  for (int64_t k = 0; k < gradients; ++k) {
+    KAIROS_RETURN_IF_ERROR(
+        ExpectTensor(context, "dy", context.inputs[2 + k], DType::kFloat32, RowsOf(table.shape, lead)));
+    KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "rows", context.outputs[RowsResult(k)], DType::kFloat32,
+                                        RowsOf(table.shape, Shape{slots.shape[0]})));
+  }
   return ExpectTensor(context, "count", context.outputs[2], DType::kInt32, Shape{});
 }
 
@@ -231,9 +238,10 @@ std::unique_ptr<Kernel> PrepareCoalesce(PrepareContext& prepare) {
   const int64_t padding =
       prepare.attributes.Find("paddingIndex") ? prepare.attributes.Int("paddingIndex") : -1;
   const bool mean = prepare.attributes.String("mode") == "mean";
-  const bool bags = prepare.inputs.size() == 4;
+  const int64_t gradients = GradientsOf(prepare.outputs.size());
+  const bool bags = static_cast<int64_t>(prepare.inputs.size()) == 3 + gradients;
   const int64_t ids = prepare.inputs[1].shape.Count();
-  prepare.scratch_bytes = Workspace::Bytes(ids, bags ? prepare.inputs[3].shape[0] : 0, threads);
+  prepare.scratch_bytes = Workspace::Bytes(ids, bags ? prepare.inputs.back().shape[0] : 0, threads);
   return MakeKernel([=](const RunContext& context) {
     const Shape& table = context.inputs[0].shape;
     const int64_t width = table.Product(1, table.rank);
@@ -241,14 +249,17 @@ std::unique_ptr<Kernel> PrepareCoalesce(PrepareContext& prepare) {
     int32_t* count = context.outputs[2].As<int32_t>();
     *count = 0;
     const Groups groups = GroupById(context, work, 1, table[0], padding, threads);
-    if (bags && !PickBags(context, work, groups, 3, mean)) return;
+    const int offsets = static_cast<int>(context.inputs.size()) - 1;
+    if (bags && !PickBags(context, work, groups, offsets, mean)) return;
     *count = static_cast<int32_t>(groups.unique);
     int32_t* slots = context.outputs[0].As<int32_t>();
     for (int64_t group = 0; group < groups.unique; ++group)
       slots[group] = static_cast<int32_t>(groups.keys[groups.starts[group]]);
-    float* rows = context.outputs[1].As<float>();
-    SumGroups(context, groups, context.inputs[2].As<const float>(), width,
-              bags && mean ? work.scales : nullptr, [&](int64_t group) { return rows + group * width; });
+    for (int64_t k = 0; k < gradients; ++k) {
+      float* rows = context.outputs[RowsResult(k)].As<float>();
+      SumGroups(context, groups, context.inputs[2 + k].As<const float>(), width,
+                bags && mean ? work.scales : nullptr, [&](int64_t group) { return rows + group * width; });
+    }
   });
 }
 

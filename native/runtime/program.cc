@@ -340,7 +340,8 @@ class Decoder {
                        "one over computed symbols");
   }
 
-  // Results of which a kernel writes a computed number of rows must be sized by it, or the rest would be read unwritten.
+  // Results of which a kernel writes a computed number of rows, those before the count and the optional ones, must be
+  // sized by it, or the rest would be read unwritten.
   void RequireComputed(const Step& step) {
     if (!reader_.ok() || step.kernel->computes < 0) return;
     const size_t counts = static_cast<size_t>(step.kernel->computes);
@@ -348,7 +349,8 @@ class Decoder {
         std::find_if(program_.computed.begin(), program_.computed.end(),
                      [&](const ComputedSymbol& one) { return one.buffer == step.outputs[counts]; });
     bool sized = known != program_.computed.end();
-    for (size_t i = 0; sized && i < counts; ++i) {
+    for (size_t i = 0; sized && i < step.outputs.size(); ++i) {
+      if (i >= counts && i < static_cast<size_t>(step.kernel->min_outputs)) continue;
       const std::vector<uint32_t>& dims = program_.buffers[step.outputs[i]].dims;
       sized = !dims.empty() && program_.dims[dims[0]].Is(known->symbol);
     }

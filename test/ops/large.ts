@@ -84,6 +84,12 @@ const byName: Readonly<Record<string, (own: readonly OpCase[]) => OpCase[]>> = {
     { inputs: [float(5, 40000)], attributes: {} },
     { inputs: [float(64, 3001)], attributes: {} },
   ],
+  gramOfParts: () => [
+    {
+      inputs: [float(20000), float(20000), float(20000), float(70, 300), float(70, 300), float(70, 300)],
+      attributes: { rows: 3 },
+    },
+  ],
   softmax: () => [
     { inputs: [float(40, 3647)], attributes: {} },
     { inputs: [float(2000, 50)], attributes: {} },
