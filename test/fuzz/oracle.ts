@@ -57,13 +57,15 @@ export function noisy(
     assignments: [],
   })
   const draw = quickNoise(random.uint32())
+  const mark = mode === 'results' ? Number.NaN : Number.POSITIVE_INFINITY
   const wrapped = new Map<OpDefinition, OpDefinition>()
   const wrap = (op: OpDefinition): OpDefinition => {
     const reference: OpDefinition['reference'] = (inputs, attributes) => {
       const given = mode === 'results' ? inputs : inputs.map((array) => operand(array, draw, mode))
       const results = op.reference(given, attributes)
       // What ops make of infinities differs: whatever depends on one is left unjudged.
-      if (!inputs.every(allFinite)) return results.map(contradicted)
+      const isClear = (array: ReferenceArray, index: number) => allFinite(array, takesInfinity[op.name] === index)
+      if (!inputs.every(isClear)) return results.map((array) => marked(array, mark))
       return results.map((array) => {
         if (op.elementwise) return rounded(array, draw, 0, given)
         return isCopy(op, array, given) ? array : rounded(array, draw, greatest(array) / 4)
@@ -127,17 +129,21 @@ function quickNoise(seed: number): () => number {
   }
 }
 
-function allFinite({ data }: ReferenceArray): boolean {
-  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return false
+function allFinite({ data }: ReferenceArray, orNothing: boolean): boolean {
+  for (let i = 0; i < data.length; i++)
+    if (!Number.isFinite(data[i]) && !(orNothing && data[i] === Number.NEGATIVE_INFINITY)) return false
   return true
 }
 
 const greatest = ({ data }: ReferenceArray): number =>
   data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0)
 
-/** Not finite where it was, finite where it was not: no judge can agree. */
-const contradicted = (array: ReferenceArray): ReferenceArray =>
-  array.dtype === 'float32' ? { ...array, data: array.data.map((x) => (Number.isFinite(x) ? Number.NaN : 0)) } : array
+/** Which operand is a log-sum-exp, -Infinity where everything is masked: these ops say what they make of it. */
+const takesInfinity: Readonly<Record<string, number>> = { attentionBackward: 4, targetAttentionBackward: 5 }
+
+/** One mark in one sample, another in the next: the exact value, whatever it is, disagrees with one of them. */
+const marked = (array: ReferenceArray, mark: number): ReferenceArray =>
+  array.dtype === 'float32' ? { ...array, data: array.data.map(() => mark) } : array
 
 export type Verdict = { readonly is: 'right' | 'unknown' } | { readonly is: 'wrong'; readonly how: string }
 
