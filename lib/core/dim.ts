@@ -20,9 +20,22 @@ const SYMBOL = /^[A-Za-z_][A-Za-z0-9_]*$/
 /** True for a plain symbol name such as 'batch'. */
 export const isSymbol = (dim: Dim): dim is string => typeof dim === 'string' && SYMBOL.test(dim)
 
+/** What was parsed already: each run asks for the same few sizes again. */
+const parsed = new Map<string, readonly Term[]>()
+const MOST_PARSED = 4096
+
 /** The summands of a size, in canonical order. Throws KAIROS_SHAPE on text that is no polynomial. */
 export function termsOf(dim: Dim): readonly Term[] {
   if (typeof dim === 'number') return dim === 0 ? [] : [{ coefficient: dim, symbols: [] }]
+  const known = parsed.get(dim)
+  if (known) return known
+  const terms = parse(dim)
+  if (parsed.size === MOST_PARSED) parsed.clear()
+  parsed.set(dim, terms)
+  return terms
+}
+
+function parse(dim: string): readonly Term[] {
   return dim
     .replaceAll('-', '+-')
     .split('+')

@@ -21,7 +21,8 @@ export function inferCounts(
   given: Counts = {},
 ): Counts {
   const counts: Record<string, number> = { ...given }
-  for (let progress = true; progress; ) {
+  const isOpen = () => symbols.some((symbol) => counts[symbol] === undefined)
+  for (let progress = true; progress && isOpen(); ) {
     progress = false
     for (const { name, shape } of inputs) {
       const length = lengths[name]

@@ -18,7 +18,8 @@ function toKairosError(error: unknown, callSite: Error): unknown {
 
 /** The place of the call, to be taken before anything is awaited. `skip` and what it called are left out. */
 export function callSiteOf(skip: (...args: never[]) => unknown): Error {
-  const site = new Error()
+  // An Error would capture the stack twice.
+  const site = { name: 'Error', message: '' }
   Error.captureStackTrace(site, skip)
   return site
 }

@@ -75,6 +75,11 @@ const byName: Readonly<Record<string, (own: readonly OpCase[]) => OpCase[]>> = {
   matmul: () => [
     { inputs: [float(130, 600), float(600, 90)], attributes: plain },
     { inputs: [float(70, 64), float(900, 64)], attributes: { ...plain, transposeB: true } },
+    {
+      inputs: [float(7, 601), float(901, 601), float(901)],
+      attributes: { ...plain, transposeB: true, activation: 'gelu' },
+    },
+    { inputs: [float(4, 1, 512), float(4, 250, 512)], attributes: { ...plain, transposeB: true } },
     { inputs: [float(600, 70), float(600, 90)], attributes: { ...plain, transposeA: true } },
     { inputs: [float(40, 50, 64), float(64, 64), float(64)], attributes: { ...plain, activation: 'gelu' } },
     { inputs: [float(30, 50, 16), float(30, 50, 16)], attributes: { ...plain, transposeB: true } },
