@@ -67,6 +67,7 @@ export function noisy(
       const isClear = (array: ReferenceArray, index: number) => allFinite(array, takesInfinity[op.name] === index)
       if (!inputs.every(isClear)) return results.map((array) => marked(array, mark))
       return results.map((array) => {
+        if (array.dtype === 'bool') return mode === 'operands' ? array : tiesAs(mode === 'results', array, given)
         if (op.elementwise) return rounded(array, draw, 0, given)
         return isCopy(op, array, given) ? array : rounded(array, draw, greatest(array) / 4)
       })
@@ -99,6 +100,18 @@ function rounded(
     data[i] = Math.fround(x + NOISE * (Math.abs(x) + scale) * draw())
   }
   return { ...array, data }
+}
+
+/** Of what lies closer together any may be the greater. */
+const TIE = 32 * NOISE
+
+/** A comparison whose near ties come out alike: one way in one sample, the other way in another. */
+function tiesAs(way: boolean, array: ReferenceArray, operands: readonly ReferenceArray[]): ReferenceArray {
+  const [a, b] = operands.filter(({ dtype }) => dtype === 'float32')
+  if (!a || !b) return array
+  const at = ({ data }: ReferenceArray, i: number) => data[data.length === 1 ? 0 : i] as number
+  const isTie = (x: number, y: number) => x !== 0 && y !== 0 && Math.abs(x - y) <= TIE * Math.abs(x)
+  return { ...array, data: array.data.map((value, i) => (isTie(at(a, i), at(b, i)) ? Number(way) : value)) }
 }
 
 /** Elements that tell copying from computing. */
