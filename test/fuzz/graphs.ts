@@ -229,14 +229,16 @@ counts ${JSON.stringify(options.counts)}`)
       (interpret([tensor], { ...at, counts })[0] as ReferenceArray).data.map((x, i) => (values[i] as number) - x)
     const first = errorsOf(got, { feeds: point.feeds, variables })
     const random = createRandom(2)
-    const moved = (array: ReferenceArray): ReferenceArray =>
+    const moved = (array: ReferenceArray, by: number): ReferenceArray =>
       array.dtype === 'float32'
-        ? { ...array, data: array.data.map((x) => Math.fround(x * (1 + 1e-6 * random.normal()))) }
+        ? { ...array, data: array.data.map((x) => Math.fround(x * (1 + by * random.normal()))) }
         : array
     const worst = greatest(first)
     for (let turn = 0; turn < 6 && Number.isFinite(worst); turn++) {
-      const feeds = Object.fromEntries(Object.entries(point.feeds).map(([feed, array]) => [feed, moved(array)]))
-      const values = new Map([...variables].map(([variable, array]) => [variable, moved(array)]))
+      // A mean over many moves by less than a rounding: further each time.
+      const by = 1e-6 * 4 ** turn
+      const feeds = Object.fromEntries(Object.entries(point.feeds).map(([feed, array]) => [feed, moved(array, by)]))
+      const values = new Map([...variables].map(([variable, array]) => [variable, moved(array, by)]))
       using parameters = ParameterSet.create(
         [...values].map(([variable, array]) => ({ ...array, name: variableName(variable), data: toTyped(array) })),
       )
