@@ -75,6 +75,8 @@ export interface ExecutableDescription {
   readonly temporaryBytes: number
   readonly scratchBytes: number
   readonly constantBytes: number
+  /** What kernels keep from run to run: weights in the order in which products read them. */
+  readonly keptBytes: number
 }
 
 export interface RunRequest {

@@ -256,15 +256,17 @@ inline void MultiplyPanel(TileTask task, int64_t a_tile, int64_t rows, int64_t c
 
 // c over the rectangle = bias (or zero) + the products of k in [0, depth); depth > 0, `pack` has kPackFloats.
 // `finish(c, rows, columns)` sees each block once it is complete, while it is in L1 or L2. With `adds`, c is what the
-// products are added to, and there is no bias.
+// products are added to, and there is no bias. `panels` are all of b, packed by PackB at full depth, or null; the
+// rectangle's columns then begin with a panel.
 template <class Finish>
 void Multiply(const Operand& a, const Operand& b, const float* bias, int64_t depth, float* c, int64_t c_step,
-              const Rectangle& r, float* pack, Finish finish, bool adds = false) {
-  const bool packs_b = PacksB(b, r.row_end - r.row_begin, r.column_end - r.column_begin);
+              const Rectangle& r, float* pack, Finish finish, bool adds = false,
+              const float* panels = nullptr) {
+  const bool packs_b = panels == nullptr && PacksB(b, r.row_end - r.row_begin, r.column_end - r.column_begin);
   // Columns of a that lie apart would meet in a few sets of L1: they are gathered once, not once a tile.
   const bool packs_a = a.column_step > 128;
   // With one block of rows a panel serves once, while it is in L1.
-  const bool once = packs_b && !packs_a && r.row_end - r.row_begin <= kRowBlock;
+  const bool once = (packs_b || panels) && !packs_a && r.row_end - r.row_begin <= kRowBlock;
   const int64_t column_block = once ? kTileColumns : kColumnBlock;
   for (int64_t n = r.column_begin; n < r.column_end; n += column_block) {
     const int64_t columns = std::min(column_block, r.column_end - n);
@@ -283,8 +285,10 @@ void Multiply(const Operand& a, const Operand& b, const float* bias, int64_t dep
         for (int64_t column = 0; column < columns; column += kTileColumns) {
           TileTask task{};
           task.a = left;
-          task.b = packs_b ? pack + column * deep : b.At(k, n + column);
-          task.b_step = packs_b ? kTileColumns : b.row_step;
+          task.b = panels    ? panels + (n + column) * depth + k * kTileColumns
+                   : packs_b ? pack + column * deep
+                             : b.At(k, n + column);
+          task.b_step = panels || packs_b ? kTileColumns : b.row_step;
           task.depth = deep;
           task.c = c + m * c_step + n + column;
           task.c_step = c_step;

@@ -5,6 +5,8 @@
 // long k into a small c (a weight gradient) is also cut along k: slices after the first go to scratch and are
 // added in order. Only the form with a transposed is cut so: it contracts over the batch, whereas the others
 // must give a row the same bits whatever stands beside it.
+//
+// A weight that the program only reads is transposed once, and again when it has changed.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/matmul.cc"
 #include "hwy/foreach_target.h"
@@ -23,6 +25,7 @@
 #include "cpu/matmul.h"
 #include "cpu/rows-inl.h"
 #include "cpu/variants.h"
+#include "runtime/arena.h"
 
 #ifndef KAIROS_CPU_MATMUL_CC_
 #define KAIROS_CPU_MATMUL_CC_
@@ -190,6 +193,7 @@ class Matmul final : public Kernel {
         onednn_(context.matmul == MatmulChoice::kOneDnn ? OneDnnSgemm() : nullptr) {
     const Sizes most = SizesOf(context.inputs[0].shape, context.inputs[1].shape, transpose_a_, transpose_b_);
     dots_ = transpose_b_ && !transpose_a_ && most.m <= kMostDotRows;
+    KeepPanels(context, most);
     const size_t pack = sizeof(float) * gemm::kPackFloats * static_cast<size_t>(context.threads);
     partial_offset_ = pack;
     context.scratch_bytes = pack;
@@ -206,6 +210,7 @@ class Matmul final : public Kernel {
     if (sizes.batch == 0 || sizes.m == 0 || sizes.n == 0) return;
     const float* bias = context.inputs.size() > 2 ? context.inputs[2].As<float>() : nullptr;
     const Grid grid = ChooseGrid(sizes, context.team.size(), most_slices_);
+    if (panels_ && panels_version_ != b.version) PackPanels(context, sizes);
     float* pack = reinterpret_cast<float*>(context.scratch);
     float* partial = reinterpret_cast<float*>(context.scratch + partial_offset_);
     const int64_t matrix = sizes.m * sizes.n;
@@ -214,14 +219,16 @@ class Matmul final : public Kernel {
       const int64_t item = index / grid.Units(), slice = index % grid.slices;
       const int64_t cell = index % grid.Units() / grid.slices;
       const Range rows = PartOf(sizes.m, gemm::kTileRows, grid.rows, cell / grid.columns);
-      const Range columns = PartOf(sizes.n, gemm::kLanes, grid.columns, cell % grid.columns);
+      const int64_t step = panels_ ? gemm::kTileColumns : gemm::kLanes;
+      const Range columns = PartOf(sizes.n, step, grid.columns, cell % grid.columns);
       const Range depth = PartOf(sizes.k, 1, grid.slices, slice);
       if (rows.begin == rows.end || columns.begin == columns.end) return;
       float* to = slice == 0 ? c.As<float>() + item * matrix : partial + (slice - 1) * matrix;
       const float* from_a = a.As<float>() + item * sizes.m * sizes.k;
       const float* from_b = b.As<float>() + (b.shape.rank == 2 ? 0 : item * sizes.k * sizes.n);
       Multiply(sizes, from_a, from_b, slice == 0 ? bias : nullptr, to, rows, columns, depth,
-               grid.slices == 1 ? activation_ : Activation::kNone, pack + thread * gemm::kPackFloats);
+               grid.slices == 1 ? activation_ : Activation::kNone, pack + thread * gemm::kPackFloats,
+               panels_ ? PanelsOf(sizes, b.shape.rank == 2 ? 0 : item) : nullptr);
     };
     const int64_t units = sizes.batch * grid.Units();
     // One matrix left whole is too small to share; many are shared once they are worth it together.
@@ -243,8 +250,47 @@ class Matmul final : public Kernel {
   }
 
  private:
+  // Products of a batch that repays no transposition of its own; of more rows it costs next to nothing.
+  static constexpr int64_t kMostKeptRows = 512;
+
+  static int64_t PanelFloats(const Sizes& sizes) {
+    return (sizes.n + gemm::kTileColumns - 1) / gemm::kTileColumns * gemm::kTileColumns * sizes.k;
+  }
+
+  float* PanelsOf(const Sizes& sizes, int64_t matrix) const {
+    return reinterpret_cast<float*>(panels_->data()) + matrix * PanelFloats(sizes);
+  }
+
+  void KeepPanels(PrepareContext& context, const Sizes& most) {
+    const bool pays = transpose_b_ && !transpose_a_ && !dots_ && most.m <= kMostKeptRows && most.n > 1;
+    const TensorSpec& b = context.inputs[1];
+    if (!pays || !context.kept[1] || onednn_ != nullptr || b.shape.Count() == 0) return;
+    int64_t bytes = 0;
+    if (__builtin_mul_overflow(b.shape.Product(0, b.shape.rank - 2), PanelFloats(most), &bytes) ||
+        __builtin_mul_overflow(bytes, static_cast<int64_t>(sizeof(float)), &bytes))
+      return;
+    // Without the memory products transpose as they go.
+    panels_ = Block::Allocate(static_cast<size_t>(bytes));
+    if (panels_) context.kept_bytes = panels_->size();
+  }
+
+  void PackPanels(const RunContext& context, const Sizes& sizes) {
+    const TensorView& b = context.inputs[1];
+    const int64_t per_matrix = PanelFloats(sizes) / (gemm::kTileColumns * sizes.k);
+    const int64_t panels = b.shape.Product(0, b.shape.rank - 2) * per_matrix;
+    context.team.ParallelFor(panels, 1, [&](int64_t begin, int64_t end, int) HWY_ATTR {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t matrix = panel / per_matrix, first = panel % per_matrix * gemm::kTileColumns;
+        const float* from = b.As<float>() + (matrix * sizes.n + first) * sizes.k;
+        gemm::PackB({from, 1, sizes.k}, sizes.k, std::min<int64_t>(gemm::kTileColumns, sizes.n - first),
+                    PanelsOf(sizes, matrix) + first * sizes.k);
+      }
+    });
+    panels_version_ = b.version;
+  }
+
   void Multiply(const Sizes& sizes, const float* a, const float* b, const float* bias, float* c, Range rows,
-                Range columns, Range depth, Activation activation, float* pack) const {
+                Range columns, Range depth, Activation activation, float* pack, const float* panels) const {
     const int64_t height = rows.end - rows.begin, width = columns.end - columns.begin,
                   deep = depth.end - depth.begin;
     float* block = c + rows.begin * sizes.n + columns.begin;
@@ -268,11 +314,13 @@ class Matmul final : public Kernel {
       return Activate(activation, block, sizes.n, height, width);
     }
     if (sizes.n == 1) right.column_step = 1;  // a vector is its own transpose
-    gemm::Multiply({left.At(0, depth.begin), left.row_step, left.column_step},
-                   {right.At(depth.begin, 0), right.row_step, right.column_step}, bias, deep, c, sizes.n,
-                   {rows.begin, rows.end, columns.begin, columns.end}, pack,
-                   [=](float* done, int64_t tall, int64_t wide)
-                       HWY_ATTR { Activate(activation, done, sizes.n, tall, wide); });
+    gemm::Multiply(
+        {left.At(0, depth.begin), left.row_step, left.column_step},
+        {right.At(depth.begin, 0), right.row_step, right.column_step}, bias, deep, c, sizes.n,
+        {rows.begin, rows.end, columns.begin, columns.end}, pack,
+        [=](float* done, int64_t tall, int64_t wide)
+            HWY_ATTR { Activate(activation, done, sizes.n, tall, wide); },
+        /*adds=*/false, panels);
   }
 
   bool transpose_a_, transpose_b_;
@@ -281,6 +329,8 @@ class Matmul final : public Kernel {
   SgemmFunction onednn_;
   size_t partial_offset_ = 0;
   int64_t most_slices_ = 1;
+  std::shared_ptr<Block> panels_;  // of b, where it is kept
+  uint64_t panels_version_ = 0;    // of what they were made from
 };
 
 std::unique_ptr<Kernel> PrepareMatmul(PrepareContext& context) { return std::make_unique<Matmul>(context); }

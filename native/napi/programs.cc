@@ -140,7 +140,8 @@ class BindJob final : public PromiseJob {
     return Executable::Bind(program_, capacities_, options_, executor.machine(), &executable_);
   }
   Napi::Value Result(Napi::Env env) override {
-    const size_t bytes = executable_->arena_bytes() + executable_->scratch_bytes();
+    const size_t bytes =
+        executable_->arena_bytes() + executable_->scratch_bytes() + executable_->kept_bytes();
     return MakeHandle(std::make_shared<BoundExecutable>(BoundExecutable{executable_, cell()}), env,
                       static_cast<int64_t>(bytes));
   }
@@ -173,6 +174,7 @@ Napi::Value DescribeExecutable(const Napi::CallbackInfo& info) {
   description.Set("temporaryBytes", number(bound->executable->temporary_bytes()));
   description.Set("scratchBytes", number(bound->executable->scratch_bytes()));
   description.Set("constantBytes", number(bound->executable->constant_bytes()));
+  description.Set("keptBytes", number(bound->executable->kept_bytes()));
   return description;
 }
 

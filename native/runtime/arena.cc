@@ -54,6 +54,12 @@ std::shared_ptr<Block> Block::AllocateZeros(size_t bytes) {
   return block;
 }
 
+// The one counter that all threads share: an address alone would come again once its block is freed.
+uint64_t Block::NextVersion() {
+  static std::atomic<uint64_t> count{0};
+  return count.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 Block::~Block() {
 #if defined(__linux__)
   if (mapped_) {

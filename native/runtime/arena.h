@@ -1,6 +1,7 @@
 // Memory: aligned blocks with an owner, and the plan by which temporaries share one block.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,12 +29,18 @@ class Block {
 
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
+  // Tells contents apart, in all blocks of the process, as far as whoever writes again says so. Never 0.
+  uint64_t version() const { return version_.load(std::memory_order_relaxed); }
+  void Touch() { version_.store(NextVersion(), std::memory_order_relaxed); }
 
  private:
-  Block(std::byte* data, size_t size, bool mapped) : data_(data), size_(size), mapped_(mapped) {}
+  Block(std::byte* data, size_t size, bool mapped)
+      : data_(data), size_(size), mapped_(mapped), version_(NextVersion()) {}
+  static uint64_t NextVersion();
   std::byte* const data_;
   const size_t size_;
   const bool mapped_;  // from the system, page by page
+  std::atomic<uint64_t> version_;
 };
 
 // One temporary: its bytes and the steps during which they must be its own.

@@ -121,6 +121,14 @@ Status Executable::CheckStep(size_t index, std::span<const Shape> shapes) const 
   return error;
 }
 
+// A constant, or state that the program only reads, or a view of one.
+bool Executable::IsKept(uint32_t buffer) const {
+  const Storage& storage = program_->storages[program_->buffers[buffer].storage];
+  if (storage.owner == Storage::kNone) return false;
+  const Role role = program_->buffers[storage.owner].role;
+  return role == Role::kConstant || (role == Role::kState && storage.first_step == Storage::kNone);
+}
+
 Status Executable::PrepareKernels(Machine machine) {
   size_t arguments = 0;
   for (const Step& step : program_->steps) arguments += step.inputs.size() + step.outputs.size();
@@ -143,14 +151,21 @@ Status Executable::PrepareKernels(Machine machine) {
         view_buffers_.push_back(buffer);
       }
     const std::span<const TensorSpec> all(specs);
-    PrepareContext context{all.first(step.inputs.size()), all.subspan(step.inputs.size()), step.attributes,
-                           machine.threads, machine.matmul};
+    std::vector<uint8_t> kept;
+    for (uint32_t buffer : step.inputs) kept.push_back(IsKept(buffer));
+    PrepareContext context{all.first(step.inputs.size()),
+                           all.subspan(step.inputs.size()),
+                           step.attributes,
+                           machine.threads,
+                           machine.matmul,
+                           kept};
     steps_[i].kernel = entry->prepare(context);
     if (!steps_[i].kernel) return OutOfMemory("bind", std::string("kernel ") + step.kernel->name, 0);
     TensorView* first = views_.data() + views_.size() - specs.size();
     steps_[i].inputs = {first, step.inputs.size()};
     steps_[i].outputs = {first + step.inputs.size(), step.outputs.size()};
     scratch_bytes_ = std::max(scratch_bytes_, context.scratch_bytes);
+    kept_bytes_ += context.kept_bytes;
   }
   for (const ComputedSymbol& computed : program_->computed)
     for (uint32_t i = 0; i < program_->commit_start; ++i)
@@ -165,6 +180,7 @@ Status Executable::PlanMemory() {
   state_.resize(program_->stores.size());
   slots_.resize(program_->stores.size());
   storage_data_.resize(program_->storages.size());
+  storage_versions_.resize(program_->storages.size());
   for (uint32_t i = 0; i < program_->storages.size(); ++i) {
     const Storage& storage = program_->storages[i];
     if (storage.owner != Storage::kNone) {
@@ -192,8 +208,10 @@ Status Executable::PlanMemory() {
   for (size_t i = 0; i < planned.size(); ++i)
     storage_data_[planned[i]] = arena_->data() + lifetimes[i].offset;
   for (const Buffer& buffer : program_->buffers)  // kernels never write constants: Decode proved it
-    if (buffer.role == Role::kConstant)
+    if (buffer.role == Role::kConstant) {
       storage_data_[buffer.storage] = const_cast<std::byte*>(buffer.constant.data());
+      storage_versions_[buffer.storage] = 1;
+    }
   return Ok();
 }
 
@@ -343,6 +361,7 @@ Status Executable::OwnMemory(const RunRequest& request, RunResult* result) {
         return OutOfMemory("run", "stores." + program_->stores[slot] + "." + buffer.name,
                            store.layout()->entries[entry].Bytes());
       storage_data_[buffer.storage] = store.data(entry);
+      if (!state.written) storage_versions_[buffer.storage] = store.version(entry);
     }
   result->outputs.reserve(program_->outputs.size());
   std::vector<bool> placed(program_->storages.size());
@@ -361,8 +380,11 @@ Status Executable::OwnMemory(const RunRequest& request, RunResult* result) {
   }
   if (options_.profile) result->profile.resize(steps_.size());
   if (options_.poison) std::memset(arena_->data(), kPoison, arena_->size());
-  for (size_t i = 0; i < views_.size(); ++i)
-    views_[i].data = storage_data_[program_->buffers[view_buffers_[i]].storage];
+  for (size_t i = 0; i < views_.size(); ++i) {
+    const uint32_t storage = program_->buffers[view_buffers_[i]].storage;
+    views_[i].data = storage_data_[storage];
+    views_[i].version = storage_versions_[storage];
+  }
   return Ok();
 }
 

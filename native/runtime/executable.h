@@ -68,6 +68,7 @@ class Executable {
   size_t temporary_bytes() const { return temporary_bytes_; }
   size_t scratch_bytes() const { return scratch_bytes_; }
   size_t constant_bytes() const { return constant_bytes_; }
+  size_t kept_bytes() const { return kept_bytes_; }
 
   // One run at a time. `stop` ends it between steps, before the commit.
   Status Run(const RunRequest& request, ThreadTeam& team, const std::atomic<bool>& stop, RunResult* result);
@@ -95,6 +96,7 @@ class Executable {
   Status EvaluateShapes(std::span<const int64_t> counts, std::vector<Shape>* shapes) const;
   Status CheckStep(size_t index, std::span<const Shape> shapes) const;
   Status PrepareKernels(Machine machine);
+  bool IsKept(uint32_t buffer) const;
   Status PlanMemory();
 
   Status SetCounts(const std::vector<int64_t>& counts);
@@ -119,7 +121,7 @@ class Executable {
   std::vector<std::vector<StateBuffer>> state_;  // per store slot
 
   std::shared_ptr<Block> arena_;  // temporaries, then scratch
-  size_t arena_bytes_ = 0, temporary_bytes_ = 0, scratch_bytes_ = 0, constant_bytes_ = 0;
+  size_t arena_bytes_ = 0, temporary_bytes_ = 0, scratch_bytes_ = 0, constant_bytes_ = 0, kept_bytes_ = 0;
 
   // Of the latest run.
   std::vector<int64_t> counts_;  // empty when live_shapes_ are not to be trusted
@@ -127,6 +129,7 @@ class Executable {
   std::vector<int64_t> running_counts_;  // of this run: computed symbols have their counts as they come
   std::vector<Shape> given_shapes_;      // live shapes before any symbol is computed; empty when none ever is
   std::vector<std::byte*> storage_data_;
+  std::vector<uint64_t> storage_versions_;  // of what is kept
   std::vector<Slot> slots_;
 };
 

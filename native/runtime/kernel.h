@@ -80,6 +80,10 @@ struct PrepareContext {
   const Attributes& attributes;
   int threads;  // size of the team that will run the kernel
   MatmulChoice matmul = MatmulChoice::kAuto;
+  // Per input whether it is a constant or state that the program only reads: what is made of it may be kept, as long as
+  // its version stays the same.
+  std::span<const uint8_t> kept = {};
+  size_t kept_bytes = 0;     // prepare says what it keeps
   size_t scratch_bytes = 0;  // prepare sets what Run needs, 64-byte aligned; not kept between runs
 };
 

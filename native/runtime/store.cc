@@ -49,6 +49,7 @@ bool Store::Unshare(size_t entry) {
     // The last other owner may have read until a moment ago: its reads come before our writes. (ThreadSanitizer
     // does not follow fences and takes this for a race.)
     std::atomic_thread_fence(std::memory_order_acquire);
+    blocks_[entry]->Touch();
     return true;
   }
   std::shared_ptr<Block> copy = Block::Allocate(blocks_[entry]->size());

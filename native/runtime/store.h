@@ -49,6 +49,8 @@ class Store {
 
   // These ask the caller to hold the mutex: shared for reading, exclusive for writing.
   std::byte* data(size_t entry) const { return blocks_[entry]->data(); }
+  // Another number whenever the bytes may have changed.
+  uint64_t version(size_t entry) const { return blocks_[entry]->version(); }
   // Makes a buffer this store's own before it is written. False when memory is exhausted; nothing has changed
   // then.
   bool Unshare(size_t entry);

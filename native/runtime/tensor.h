@@ -53,6 +53,8 @@ struct TensorView {
   void* data = nullptr;
   DType dtype = DType::kFloat32;
   Shape shape;
+  // Of an operand that is kept (see PrepareContext): equal numbers mean equal bytes. 0 for all others.
+  uint64_t version = 0;
 
   template <typename T>
   T* As() const {
