@@ -18,7 +18,6 @@
 #include <string_view>
 
 #include "cpu/check.h"
-#include "cpu/dot_rows-inl.h"
 #include "cpu/families.h"
 #include "cpu/gemm-inl.h"
 #include "cpu/math-inl.h"
@@ -192,7 +191,6 @@ class Matmul final : public Kernel {
         // Ours measures as fast or faster, so `auto` is ours.
         onednn_(context.matmul == MatmulChoice::kOneDnn ? OneDnnSgemm() : nullptr) {
     const Sizes most = SizesOf(context.inputs[0].shape, context.inputs[1].shape, transpose_a_, transpose_b_);
-    dots_ = transpose_b_ && !transpose_a_ && most.m <= kMostDotRows;
     KeepPanels(context, most);
     const size_t pack = sizeof(float) * gemm::kPackFloats * static_cast<size_t>(context.threads);
     partial_offset_ = pack;
@@ -262,7 +260,7 @@ class Matmul final : public Kernel {
   }
 
   void KeepPanels(PrepareContext& context, const Sizes& most) {
-    const bool pays = transpose_b_ && !transpose_a_ && !dots_ && most.m <= kMostKeptRows && most.n > 1;
+    const bool pays = transpose_b_ && !transpose_a_ && most.m <= kMostKeptRows && most.n > 1;
     const TensorSpec& b = context.inputs[1];
     if (!pays || !context.kept[1] || onednn_ != nullptr || b.shape.Count() == 0) return;
     int64_t bytes = 0;
@@ -307,12 +305,6 @@ class Matmul final : public Kernel {
       if (bias) AddRows(bias + columns.begin, 0, block, sizes.n, height, width);
       return Activate(activation, block, sizes.n, height, width);
     }
-    if (dots_) {
-      MultiplyDots({left.At(rows.begin, 0), left.row_step, right.At(0, columns.begin), right.column_step,
-                    deep, bias ? bias + columns.begin : nullptr, block, sizes.n},
-                   height, width);
-      return Activate(activation, block, sizes.n, height, width);
-    }
     if (sizes.n == 1) right.column_step = 1;  // a vector is its own transpose
     gemm::Multiply(
         {left.At(0, depth.begin), left.row_step, left.column_step},
@@ -324,7 +316,6 @@ class Matmul final : public Kernel {
   }
 
   bool transpose_a_, transpose_b_;
-  bool dots_ = false;  // few rows, by capacity: see dot_rows-inl.h
   Activation activation_;
   SgemmFunction onednn_;
   size_t partial_offset_ = 0;
