@@ -19,14 +19,14 @@ import { type Counts, GraphGenerator, pick } from './graphGenerator.js'
 import type { Setting } from './graphs.js'
 import { Finding, show } from './judge.js'
 import { type RuleOptions, rules } from './optimizerFormulas.js'
-import { type Expected, judge, noisy } from './oracle.js'
+import { type Expected, judge, modes, type NoiseMode, noisy } from './oracle.js'
 import { grow, initialValues, lossOf, referenceFeeds, someCounts, textOf, traced } from './randomGraph.js'
 import type { Note } from './watch.js'
 
 const optimizers = { sgd, adam, rowWiseAdagrad }
 
 const MOVES = 3
-const SAMPLES = 5
+const SAMPLES = 6
 const SIZES = [1, 2, 6, 7, 13]
 
 interface Group {
@@ -74,7 +74,9 @@ export class TrainingFuzzer {
     note(`${JSON.stringify({ rulesUsed, clipNorm, accumulate })}\n${textOf({ loss })}`)
 
     const expected = simulate(training, initialValues(generator.model), null)
-    const samples = Array.from({ length: SAMPLES }, () => simulate(training, initialValues(generator.model), random))
+    const samples = Array.from({ length: SAMPLES }, (_, sample) => {
+      return simulate(training, initialValues(generator.model), random, modes[sample % modes.length])
+    })
     const setting = pick(random, this.settings)
     const first = await this.train(generator, training, setting)
     const again = await this.train(generator, training, setting)
@@ -167,6 +169,7 @@ function simulate(
   { loss, groups, clipNorm, accumulate, batches }: Training,
   variables: Map<Variable, ReferenceArray>,
   random: Random | null,
+  mode?: NoiseMode,
 ): ReadonlyMap<Variable, ReferenceArray> {
   const parameters = groups.flatMap((group) => group.parameters)
   const own = parameters.map((parameter) => variableOf(parameter) as Variable)
@@ -178,7 +181,7 @@ function simulate(
   let sums = own.map(({ shape }) => new Float64Array(shape.reduce((product, size) => product * size, 1)))
   let touched = own.map(() => new Set<number>())
   batches.forEach(({ counts, feeds }, step) => {
-    const values = interpret(random ? noisy(wanted, random) : wanted, { counts, feeds, variables })
+    const values = interpret(random ? noisy(wanted, random, mode) : wanted, { counts, feeds, variables })
     sums = sums.map((sum, index) => sum.map((x, i) => x + (values[index] as ReferenceArray).data[i]! / accumulate))
     lookups.forEach(({ variable, padding }, index) => {
       const rows = touched[own.indexOf(variable)]
