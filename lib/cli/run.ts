@@ -8,13 +8,23 @@ import { doctor } from './doctor.js'
 import { evaluate } from './evaluate.js'
 import { explain } from './explain.js'
 import { predict } from './predict.js'
+import { simulate } from './simulate.js'
 import { systems } from './systems.js'
 import { train } from './train.js'
 import { checkArguments, type FlagDefinition, nearest, UsageError } from './usage.js'
 import { version } from './version.js'
 
 // Citty's own types tie a command to its flags; here they are a list.
-const commands: Record<string, CommandDef<ArgsDef>> = { train, evaluate, predict, explain, demo, systems, doctor }
+const commands: Record<string, CommandDef<ArgsDef>> = {
+  train,
+  evaluate,
+  predict,
+  explain,
+  simulate,
+  demo,
+  systems,
+  doctor,
+}
 
 const kairos: CommandDef<ArgsDef> = {
   meta: { name: 'kairos', version, description: 'Trains and serves industrial ranking models' },

@@ -17,6 +17,8 @@ export interface ProgressOptions {
   readonly start?: number
   /** What is counted. */
   readonly unit?: string
+  /** Whether a loss is shown; true unless told. */
+  readonly loss?: boolean
   readonly stream?: NodeJS.WriteStream
   /** Milliseconds between two lines where there is no terminal. */
   readonly interval?: number
@@ -57,10 +59,10 @@ class Pace {
 }
 
 function barProgress(options: ProgressOptions & { stream: NodeJS.WriteStream }): Progress {
-  const { title, total, start = 0, unit = 'samples', stream } = options
+  const { title, total, start = 0, unit = 'samples', loss: hasLoss = true, stream } = options
   const pace = new Pace(options)
   const barOptions: Options = {
-    format: `{title} {bar} {percentage}%  {rate} ${unit}/s  loss {loss}  {left} left`,
+    format: `{title} {bar} {percentage}%  {rate} ${unit}/s${hasLoss ? '  loss {loss}' : ''}  {left} left`,
     stream,
     hideCursor: true,
     clearOnComplete: false,
@@ -88,14 +90,14 @@ function barProgress(options: ProgressOptions & { stream: NodeJS.WriteStream }):
 }
 
 function lineProgress(options: ProgressOptions & { stream: NodeJS.WriteStream }): Progress {
-  const { title, total, unit = 'samples', stream, interval = 5000 } = options
+  const { title, total, unit = 'samples', loss: hasLoss = true, stream, interval = 5000 } = options
   const pace = new Pace(options)
   let written = 0
   let last: { done: number; loss: string } | undefined
   const write = ({ done, loss }: { done: number; loss: string }) => {
     const { rate, left, percent } = pace.at(done)
     const rest = done < total ? `  ${left} left` : `  ${formatSeconds(pace.elapsed)}`
-    stream.write(`${title}  ${percent.padStart(3)}%  ${rate} ${unit}/s  loss ${loss}${rest}\n`)
+    stream.write(`${title}  ${percent.padStart(3)}%  ${rate} ${unit}/s${hasLoss ? `  loss ${loss}` : ''}${rest}\n`)
     written = pace.elapsed
     last = undefined
   }

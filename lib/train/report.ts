@@ -26,7 +26,11 @@ export interface ReportOptions {
 
 /** Writes the page, whole or not at all. */
 export async function writeReport(path: string, options: ReportOptions): Promise<void> {
-  const html = renderReport(options, await curvesOf(readLog(options.log)))
+  await writePage(path, renderReport(options, await curvesOf(readLog(options.log))))
+}
+
+/** Writes a file, whole or not at all. */
+export async function writePage(path: string, html: string): Promise<void> {
   const half = `${path}.${process.pid}.half`
   try {
     await writeFile(half, html)
@@ -38,6 +42,30 @@ export async function writeReport(path: string, options: ReportOptions): Promise
 
 export function renderReport({ title, results = [] }: ReportOptions, run: RunCurves): string {
   const { start, end } = run
+  return renderPage({
+    title,
+    subtitle: subtitle(run),
+    content: [
+      tiles(tilesOf(run)),
+      section('Results', results.map(resultTable).join('')),
+      section('Curves', charts(chartsOf(run))),
+      section('Configuration', facts(start?.config)),
+      section('Environment', facts(start?.environment)),
+    ],
+    footer: `Written by Kairos, ${(end ?? start)?.time ?? 'before the first step'}`,
+  })
+}
+
+export interface Page {
+  readonly title: string
+  readonly subtitle: string
+  /** HTML of the parts. */
+  readonly content: readonly string[]
+  readonly footer: string
+}
+
+/** A page of ours: one file, which asks the network for nothing. */
+export function renderPage({ title, subtitle, content, footer }: Page): string {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -51,21 +79,17 @@ export function renderReport({ title, results = [] }: ReportOptions, run: RunCur
 <main>
 <header>
 <h1>${escapeHtml(title)}</h1>
-<p class="muted">${escapeHtml(subtitle(run))}</p>
+<p class="muted">${escapeHtml(subtitle)}</p>
 </header>
-<section class="tiles">${tilesOf(run).map(tile).join('')}</section>
-${section('Results', results.map(resultTable).join(''))}
-${section('Curves', `<div class="charts">${chartsOf(run).join('')}</div>`)}
-${section('Configuration', facts(start?.config))}
-${section('Environment', facts(start?.environment))}
-<footer class="muted">${escapeHtml(`Written by Kairos, ${(end ?? start)?.time ?? 'before the first step'}`)}</footer>
+${content.join('\n')}
+<footer class="muted">${escapeHtml(footer)}</footer>
 </main>
 </body>
 </html>
 `
 }
 
-const section = (title: string, content: string): string =>
+export const section = (title: string, content: string): string =>
   content ? `<section><h2>${title}</h2>${content}</section>` : ''
 
 function subtitle({ start, end, resumes, epochs }: RunCurves): string {
@@ -96,7 +120,13 @@ function tilesOf(run: RunCurves): [label: string, value: string, detail?: string
   ]
 }
 
-const tile = ([label, value, detail = '']: [string, string, string?]): string =>
+type Tile = readonly [label: string, value: string, detail?: string]
+
+export const tiles = (all: readonly Tile[]): string => `<section class="tiles">${all.map(tile).join('')}</section>`
+
+export const charts = (figures: readonly string[]): string => `<div class="charts">${figures.join('')}</div>`
+
+const tile = ([label, value, detail = '']: Tile): string =>
   `<div class="card tile"><span class="muted">${escapeHtml(label)}</span><b>${escapeHtml(value)}</b><span class="muted">${escapeHtml(detail)}</span></div>`
 
 function chartsOf({ loss, epochLoss, lr, metrics, best }: RunCurves): string[] {
@@ -115,19 +145,20 @@ function chartsOf({ loss, epochLoss, lr, metrics, best }: RunCurves): string[] {
   return charts
 }
 
-function figure(title: string, series: readonly Series[]): string {
+export function figure(title: string, series: readonly Series[], xLabel = 'step', note?: string): string {
   const legend = series.map(
     ({ name }, i) => `<span class="key"><i class="series-${i + 1}"></i>${escapeHtml(name)}</span>`,
   )
   const shown = series.length > 1 ? legend.join('') : ''
-  return `<figure class="card"><figcaption><b>${escapeHtml(title)}</b>${shown}</figcaption>${lineChart({ title, xLabel: 'step', series })}</figure>`
+  return `<figure class="card"><figcaption><b>${escapeHtml(title)}</b>${shown}</figcaption>${lineChart({ title, xLabel, series })}${below(note)}</figure>`
 }
 
-function resultTable({ title, header, rows, note }: ResultTable): string {
+const below = (note: string | undefined): string => (note ? `<p class="muted">${escapeHtml(note)}</p>` : '')
+
+export function resultTable({ title, header, rows, note }: ResultTable): string {
   const head = header.map((name) => `<th scope="col">${escapeHtml(name)}</th>`).join('')
   const body = rows.map((row) => `<tr>${row.map(resultCell).join('')}</tr>`).join('')
-  const below = note ? `<p class="muted">${escapeHtml(note)}</p>` : ''
-  return `<div class="card"><h3>${escapeHtml(title)}</h3><div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>${below}</div>`
+  return `<div class="card"><h3>${escapeHtml(title)}</h3><div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>${below(note)}</div>`
 }
 
 function resultCell(cell: Cell, column: number): string {
@@ -140,7 +171,7 @@ function resultCell(cell: Cell, column: number): string {
 }
 
 /** Names and values; what is nested is flattened to `outer.inner`. */
-function facts(value: unknown): string {
+export function facts(value: unknown): string {
   const rows: string[] = []
   const visit = (inside: unknown, path: string) => {
     if (typeof inside === 'object' && inside !== null && !Array.isArray(inside)) {

@@ -155,7 +155,7 @@ describe('kairos', () => {
     err = ''
     expect(await kairos('constructor')).toBe(2)
     expect(err).toBe(
-      "kairos: unknown command 'constructor'. The commands are train, evaluate, predict, explain, demo, systems, doctor.\n",
+      "kairos: unknown command 'constructor'. The commands are train, evaluate, predict, explain, simulate, demo, systems, doctor.\n",
     )
   })
 })
@@ -217,5 +217,22 @@ describe('near misses', () => {
   it('are not found where nothing is near', () => {
     expect(nearest('xyz', ['data', 'system'])).toBeUndefined()
     expect(nearest('dta', ['data', 'system'])).toBe('data')
+  })
+})
+
+describe('kairos simulate', () => {
+  it.each([
+    ['farn', "kairos simulate: 'farn' should be 'farm'."],
+    ['farm', 'kairos simulate: --output should be given but got nothing.'],
+    ['farm --output x --omga 1', "kairos simulate: '--omga' should be '--omega'."],
+    ['farm --output x --omega 2', 'kairos simulate: --omega should be a number from 0 to 1 but got 2.'],
+    ['farm --output x --click-scale 3', 'kairos simulate: --click-scale is a knob of chorus-cvr, not of farm.'],
+    [
+      'pantheon --output x --jump 0.001',
+      'kairos simulate: --jump should be 0, or a number from 0.02 to 1 but got 0.001.',
+    ],
+  ])('refuses %s', async (line, message) => {
+    expect(await kairos(`simulate ${line}`)).toBe(2)
+    expect(err.trim()).toBe(message)
   })
 })

@@ -1,8 +1,7 @@
 /** The owner's side of a reading thread. Everything here is messages: what takes time happens there. */
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { KairosError } from '../../core/errors.js'
+import { startWorker } from '../startWorker.js'
 import type { Answer, Job, Request } from './protocol.js'
 
 /** Milliseconds that a thread without a job waits for one: starting another takes about 100. */
@@ -30,22 +29,9 @@ function leaveDuckDb(): void {
   for (const { busy } of active) Atomics.wait(busy, 0, 1, FAREWELL)
 }
 
-/** Beside compiled JavaScript stands the compiled thread; from source both are TypeScript, which a thread loads by tsx. */
 function startThread(): Thread {
   const busy = new Int32Array(new SharedArrayBuffer(4))
-  // Not the flags of this process: a loader or a test runner among them has no business there.
-  const options = { name: 'kairos data', execArgv: [], workerData: busy }
-  if (!import.meta.url.endsWith('.ts'))
-    return { busy, worker: new Worker(new URL('./worker.js', import.meta.url), options) }
-  // `import.meta.resolve` is absent under vitest; `require` finds the CommonJS twin of the file we need.
-  const tsx = pathToFileURL(
-    createRequire(import.meta.url)
-      .resolve('tsx/esm/api')
-      .replace(/\.cjs$/, '.mjs'),
-  ).href
-  const entry = new URL('./worker.ts', import.meta.url).href
-  const script = `import('${tsx}').then(({ register }) => (register(), import('${entry}')))`
-  return { busy, worker: new Worker(script, { ...options, eval: true }) }
+  return { busy, worker: startWorker(import.meta.url, 'worker', { name: 'kairos data', workerData: busy }) }
 }
 
 function takeThread(): Thread {

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest'
+import {
+  chorusCvr,
+  correlations,
+  farm,
+  objectives,
+  pantheon,
+  simulate,
+  type Table,
+} from '../../lib/data/simulator/index.js'
+import { calibrationOf, correlationOf, mean } from '../../lib/data/simulator/measures.js'
+
+const column = (table: Table, name: string) => table.columns[name]!.values
+const ascending = (values: ArrayLike<number>) => {
+  for (let i = 1; i < values.length; i++) if (values[i]! < values[i - 1]!) return false
+  return true
+}
+const small = { events: 6000, users: 200 }
+
+describe('simulate', () => {
+  it.each([
+    [farm, { users: 60, activitySpread: 1, rareActs: true }],
+    [chorusCvr, small],
+    [pantheon, { ...small, authors: 100 }],
+  ] as const)('gives the same columns on one thread and on three', async (preset, knobs) => {
+    const [one, three] = [await simulate(preset, knobs, { threads: 1 }), await simulate(preset, knobs, { threads: 3 })]
+    for (const name of ['rows', 'truth', 'events', 'eventTruth', 'users'] as const)
+      expect(three[name]).toEqual(one[name])
+    expect((await simulate(preset, { ...knobs, seed: 7 })).truth).not.toEqual(one.truth)
+    expect(ascending(column(one.events, 'time'))).toBe(true)
+    expect((await one.dataset()).rowCount).toBe(one.rows.rowCount)
+  })
+
+  it('refuses knobs by name', async () => {
+    await expect(simulate(farm, { omga: 1 } as never)).rejects.toThrow(
+      "simulate 'farm': omga: no such knob. Did you mean 'omega'?",
+    )
+    await expect(simulate(farm, { omega: 2 })).rejects.toThrow(
+      "simulate 'farm': omega should be a number from 0 to 1 but got 2",
+    )
+    await expect(simulate(chorusCvr, {}, { threads: 0 })).rejects.toThrow(
+      'simulate: threads should be an integer from 1 to 256 but got 0',
+    )
+  })
+})
+
+describe('farm', () => {
+  it('has 15 live and 135 video acts, 3 % of them valuable, and calibrated clicks', async () => {
+    const { users, events, eventTruth, rows, truth } = await simulate(farm, { users: 1000, seed: 1 })
+    expect(new Set(column(users, 'liveActs'))).toEqual(new Set([15]))
+    expect(new Set(column(users, 'videoActs'))).toEqual(new Set([135]))
+    const acts = events.rowCount - rows.rowCount
+    const valuable = mean(column(eventTruth, 'valuable')) * events.rowCount
+    expect(valuable / acts).toBeCloseTo(0.03, 2)
+    expect(Math.abs(mean(column(rows, 'click')) - 0.25)).toBeLessThan(0.02)
+    for (const [p, y] of calibrationOf(column(truth, 'pClick'), column(rows, 'click'), 5))
+      expect(Math.abs(p - y)).toBeLessThan(0.06)
+  })
+})
+
+describe('chorus-cvr', () => {
+  it.each([-0.5, 0, 0.9])('has its rates and the correlation %d', async (correlation) => {
+    const { rows, truth } = await simulate(chorusCvr, { events: 100_000, correlation, seed: 2 })
+    expect(Math.abs(mean(column(rows, 'click')) - 0.05)).toBeLessThan(0.005)
+    expect(Math.abs(mean(column(truth, 'conversion')) - 0.03)).toBeLessThan(0.004)
+    expect(
+      Math.abs(correlationOf(column(truth, 'clickScore'), column(truth, 'conversionScore')) - correlation),
+    ).toBeLessThan(0.04)
+    const [click, shown, drawn] = [column(rows, 'click'), column(rows, 'conversion'), column(truth, 'conversion')]
+    expect(shown.every((y: number, i: number) => y === click[i]! * drawn[i]!)).toBe(true)
+    for (const [p, y] of calibrationOf(column(truth, 'pConversion'), drawn, 5))
+      expect(Math.abs(p - y)).toBeLessThan(0.012)
+  })
+})
+
+describe('pantheon', () => {
+  it('has six rates and, without selection, the correlations asked for', async () => {
+    const { rows, truth, knobs } = await simulate(pantheon, { events: 100_000, selection: 0, seed: 3 })
+    for (const [i, name] of objectives.entries()) {
+      const rate = knobs[`${name}Rate`]
+      expect(Math.abs(mean(column(rows, name)) / rate - 1)).toBeLessThan(0.25)
+      for (const [j, other] of objectives.entries()) {
+        const found = correlationOf(column(truth, `${name}Score`), column(truth, `${other}Score`))
+        expect(Math.abs(found - correlations[i]![j]!)).toBeLessThan(0.08)
+      }
+    }
+  })
+})
