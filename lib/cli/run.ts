@@ -8,6 +8,7 @@ import { doctor } from './doctor.js'
 import { evaluate } from './evaluate.js'
 import { explain } from './explain.js'
 import { predict } from './predict.js'
+import { prove } from './prove.js'
 import { simulate } from './simulate.js'
 import { systems } from './systems.js'
 import { train } from './train.js'
@@ -21,6 +22,7 @@ const commands: Record<string, CommandDef<ArgsDef>> = {
   predict,
   explain,
   simulate,
+  prove,
   demo,
   systems,
   doctor,

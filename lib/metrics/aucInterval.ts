@@ -115,7 +115,8 @@ function checkConfidence(op: string, confidence: number): void {
 /** Per example: the share of the other class that it beats (a positive) or that beats it (a negative). */
 type Placements = Float64Array
 
-async function placements(
+/** @internal */
+export async function placements(
   op: string,
   models: readonly Float32Array[],
   labels: ArrayLike<number>,

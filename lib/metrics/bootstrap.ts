@@ -156,8 +156,8 @@ async function resampler(models: readonly Float32Array[], { labels, users }: Use
   return { drawUsers, areaOf }
 }
 
-/** Linear between the two nearest of ascending values. */
-function quantile(ascending: Float64Array, share: number): number {
+/** @internal Linear between the two nearest of ascending values. */
+export function quantile(ascending: Float64Array, share: number): number {
   const position = share * (ascending.length - 1)
   const below = Math.floor(position)
   const left = ascending[below] as number

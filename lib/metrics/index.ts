@@ -36,6 +36,18 @@ export {
 export { NegativeSampler, type NegativeSamplerOptions, rankAmong } from './candidates.js'
 export { Gauc, type GaucResult } from './gauc.js'
 export { LogLoss, type LogLossOptions } from './logLoss.js'
+export { rankCorrelation } from './rankCorrelation.js'
 export { gains, hitRate, hits, meanReciprocalRank, ndcg, reciprocalRanks } from './ranking.js'
 export { type RankBatch, type RankingAt, RankingMetrics, type RankingResult, rankingAt } from './rankingMetrics.js'
 export { type RegressionBatch, RegressionErrors, type RegressionResult } from './regression.js'
+export { UserBootstrap } from './userBootstrap.js'
+export {
+  aucStatistic,
+  plainStatistic,
+  type RatioRows,
+  ratioStatistic,
+  statisticValue,
+  USER_GROUPS,
+  type UserStatistic,
+  type UserTerm,
+} from './userStatistic.js'

@@ -65,10 +65,42 @@ export type FeatureBatch = Readonly<Record<string, Tensor>>
 export interface RankingModel {
   /** [batch, tasks] */
   logits(batch: FeatureBatch): Tensor<readonly ['batch', number], 'float32'>
+  /** What training lowers, `loss`, where it is not the sum of the tasks' logistic losses; what stands beside it is logged. */
+  losses?(batch: FeatureBatch): Readonly<Record<string, Tensor<readonly [], 'float32'>>> & {
+    readonly loss: Tensor<readonly [], 'float32'>
+  }
+  /** A probability for each of the system's outputs, [batch, outputs], where they are not the sigmoids of the logits. */
+  probabilities?(batch: FeatureBatch): Tensor<readonly ['batch', number], 'float32'>
 }
+
+/** Something that a model predicts, and the labels that say whether it came true. */
+export interface RankingOutput {
+  readonly name: string
+  /** Came true where all of these are 1. Without it the output is predicted and not judged. */
+  readonly labels?: readonly string[]
+  /** Judged only on rows where all of these are 1. */
+  readonly among?: readonly string[]
+}
+
+/** Scalars of a step by name, from the share of the steps that is done, in [0, 1]. */
+export type Ramps = Readonly<Record<string, (done: number) => number>>
 
 /** Learns binary tasks from rows of features. */
 export interface RankingSystem<Config extends z.ZodType = z.ZodType> extends System<Config> {
   readonly kind: 'ranking'
-  build(features: readonly FeatureInput[], tasks: readonly string[], config: z.output<Config>): RankingModel
+  /** `rates`: how often each judged output came true in the training part, for biases to start from. */
+  build(
+    features: readonly FeatureInput[],
+    tasks: readonly string[],
+    config: z.output<Config>,
+    rates?: Readonly<Record<string, number>>,
+  ): RankingModel
+  /** What its models predict; an output of its name for each task unless told. */
+  outputs?(tasks: readonly string[], config: z.output<Config>): readonly RankingOutput[]
+  /** Scalars that its losses are fed besides the learning rate. */
+  scalars?(config: z.output<Config>): Ramps
 }
+
+/** One output for each task. */
+export const taskOutputs = (tasks: readonly string[]): RankingOutput[] =>
+  tasks.map((task) => ({ name: task, labels: [task] }))

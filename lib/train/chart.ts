@@ -4,6 +4,8 @@ export interface Series {
   readonly name: string
   /** Points in the order of x; null breaks the line. */
   readonly points: readonly (readonly [x: number, y: number | null])[]
+  /** How sure a point is: a line from low to high. */
+  readonly intervals?: readonly (readonly [x: number, low: number, high: number])[]
   /** A point to mark, as the best. */
   readonly mark?: { readonly x: number; readonly y: number; readonly label: string }
 }
@@ -17,6 +19,8 @@ export interface ChartOptions {
 const WIDTH = 480
 const HEIGHT = 260
 const MARGIN = { left: 54, right: 16, top: 14, bottom: 38 }
+/** Colours that the page has; more series begin again. */
+export const COLOURS = 8
 /** Points that are drawn singly, each with its value to hover over. */
 const DOTS = 60
 
@@ -62,15 +66,16 @@ export function lineChart({ title, xLabel, series }: ChartOptions): string {
     WIDTH - MARGIN.right,
     0,
   )
+  const ends = series.flatMap(({ intervals = [] }) => intervals.flatMap(([, low, high]) => [low, high]))
   const y = scaleOf(
-    all.map(([, y]) => y),
+    [...all.map(([, y]) => y), ...ends.filter(Number.isFinite)],
     HEIGHT - MARGIN.bottom,
     MARGIN.top,
     0.06,
   )
   const parts = all.length === 0 ? [text(WIDTH / 2, HEIGHT / 2, 'nothing yet', 'middle')] : [...axes(x, y, xLabel)]
   series.forEach((one, index) => {
-    parts.push(...drawSeries(one, `var(--series-${(index % 4) + 1})`, x.place, y.place))
+    parts.push(...drawSeries(one, `var(--series-${(index % COLOURS) + 1})`, x.place, y.place))
   })
   const label = escapeHtml(`${title}: ${series.map(({ name }) => name).join(', ')} over ${xLabel}`)
   return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">${parts.join('')}</svg>`
@@ -108,7 +113,7 @@ function* axes(x: Scale, y: Scale, xLabel: string): Generator<string> {
 }
 
 function* drawSeries(
-  { name, points, mark }: Series,
+  { name, points, intervals = [], mark }: Series,
   colour: string,
   placeX: (x: number) => number,
   placeY: (y: number) => number,
@@ -120,6 +125,10 @@ function* drawSeries(
     pen = isDrawn(point)
   }
   if (path) yield `<path class="line" style="stroke:${colour}" d="${path}"/>`
+  for (const [at, low, high] of intervals.filter((ends) => ends.every(Number.isFinite))) {
+    const x = placeX(at)
+    yield `<line style="stroke:${colour};stroke-opacity:.55" x1="${x}" x2="${x}" y1="${placeY(low)}" y2="${placeY(high)}"/>`
+  }
   if (points.length <= DOTS) {
     for (const point of points.filter(isDrawn)) {
       const title = escapeHtml(`${name} ${formatTick(point[1])} at ${formatTick(point[0])}`)

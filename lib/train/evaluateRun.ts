@@ -10,14 +10,14 @@ import { gains, hits } from '../metrics/ranking.js'
 import { Executor } from '../runtime/index.js'
 import { restoreMeasured } from './averaging.js'
 import type { TrainOptions } from './options.js'
-import { type PartName, readParts, schemaOf } from './rankingData.js'
+import { type PartName, readParts } from './rankingData.js'
 import type { RankingTrainOptions } from './rankingOptions.js'
-import { compilePrediction, featureInputs, judge, predict } from './rankingTrainer.js'
+import { compilePrediction, featureInputs, judge, judgedRows, predict } from './rankingTrainer.js'
 import { bestCheckpoint, encodingPath, loadRun } from './runConfig.js'
 import type { EvaluateOptions } from './runOptions.js'
 import { compileRanking, rankTargets } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
-import { buildRanking, rankingTable } from './trainRanking.js'
+import { buildRanking, rankingTable, targetsOfRun } from './trainRanking.js'
 import { buildModel, formatInterval, type Print, sequenceTable } from './trainSystem.js'
 
 /** Prints the table of a run, and with `against` the difference to another and its interval. */
@@ -84,25 +84,29 @@ async function evaluateRanking(
 ): Promise<void> {
   const judged = async (settings: RankingTrainOptions, folder: string) => {
     const found = (await readParts({ ...settings, data }, await loadEncoding(encodingPath(folder))))[part as PartName]
-    const { tasks } = schemaOf(settings)
-    const model = buildRanking(settings, featureInputs(found), tasks)
+    const targets = targetsOfRun(settings)
+    const model = buildRanking(settings, featureInputs(found), targets)
     const stores = { parameters: createParameters(model), state: createState(model) }
     const parameters = await restoreMeasured(await bestCheckpoint('evaluate', folder), settings, stores, executor)
     const { state } = stores
     const program = compilePrediction(model, found.schema.fields, executor)
-    return { data: found, predictions: await predict(program, found, tasks, { parameters, state }) }
+    const { outputs } = targets
+    return { data: found, outputs, predictions: await predict(program, found, outputs, { parameters, state }) }
   }
   const first = await judged(run, options.run)
-  const table = await rankingTable(first.data, first.predictions, await judge(first.data, first.predictions))
+  const metrics = await judge(first.data, first.predictions, first.outputs)
+  const table = await rankingTable(first.data, first.predictions, metrics, first.outputs)
   print(`${formatTable(table.header, table.rows)}\n\n${table.note}`)
   if (!other || options.against === undefined) return
   const second = await judged(other, options.against)
-  for (const [task, scores] of Object.entries(first.predictions)) {
-    const against = second.predictions[task]
-    if (!against) continue
-    const { difference, low, high, pValue } = await deLongDifference(scores, against, first.data.values(task))
+  for (const output of first.outputs) {
+    const { [output.name]: scores } = first.predictions
+    const { [output.name]: against } = second.predictions
+    const rows = scores && against && (await judgedRows(first.data, output, { scores, against }))
+    if (!rows) continue
+    const { difference, low, high, pValue } = await deLongDifference(rows.scores, rows.against, rows.labels)
     print(
-      `AUC of ${task}, ${options.run} minus ${options.against}: ${signed(difference)}, 95 % interval ` +
+      `AUC of ${output.name}, ${options.run} minus ${options.against}: ${signed(difference)}, 95 % interval ` +
         `${formatInterval({ low, high })}, p ${pValue < 1e-4 ? '< 0.0001' : `= ${pValue.toFixed(4)}`} (paired DeLong).`,
     )
   }

@@ -12,12 +12,12 @@ import { Executor } from '../runtime/index.js'
 import { sequenceSystems } from '../systems/index.js'
 import type { LoopProgram } from './loop.js'
 import type { ExplainOptions } from './options.js'
-import { prepareParts, schemaOf } from './rankingData.js'
+import { prepareParts } from './rankingData.js'
 import type { RankingTrainOptions } from './rankingOptions.js'
 import { compileRankingTraining, featureInputs } from './rankingTrainer.js'
 import { compileRanking, compileTraining, prefixSource } from './sequenceTrainer.js'
 import { formatTable } from './table.js'
-import { buildRanking } from './trainRanking.js'
+import { buildRanking, targetsOfRun } from './trainRanking.js'
 import { buildModel, type Print } from './trainSystem.js'
 
 /** Steps to warm up and to average over for the shares of time. */
@@ -51,15 +51,15 @@ export async function explainRanking(
   options: RankingTrainOptions & { readonly graphs: boolean; readonly profile: boolean },
   print: Print = toStdout,
 ): Promise<void> {
-  const { tasks } = schemaOf(options)
+  const targets = targetsOfRun(options)
   const { train } = await prepareParts(options)
-  const model = buildRanking(options, featureInputs(train), tasks)
+  const model = buildRanking(options, featureInputs(train), targets)
   if (!options.profile) printParameters(options.system, model, print)
   const executor = new Executor({ threads: options.threads })
   try {
     const source = (await datasetBatches(train, options)) as unknown as BatchSource
     const settings = { executor, seed: options.seed, clipNorm: options.clipNorm, profile: true }
-    const program = compileRankingTraining(model, tasks, source.schema, settings)
+    const program = compileRankingTraining(model, targets.tasks, source.schema, settings)
     if (!options.profile) printPasses(program, source.capacities, options.graphs, print)
     await printProfile(program, source, options, print)
   } finally {

@@ -43,6 +43,8 @@ export interface StepReport {
   readonly examples: number
   readonly loss: number
   readonly scalars: Readonly<Record<string, number>>
+  /** What else the program gave as numbers: parts of the loss, norms, statistics of weights. */
+  readonly parts?: Readonly<Record<string, number>>
 }
 
 export interface EvaluationReport {
@@ -302,10 +304,11 @@ class Loop {
     const done = run.then(
       (results) => {
         const loss = (results as Record<string, number>)[this.loss] as number
+        const parts = numbersBut(this.loss, results)
         this.lossSum += loss * examples
         this.examples += examples
         for (const observer of this.options.observers ?? []) {
-          observer.stepped?.({ step, epoch, batch, examples, loss, scalars })
+          observer.stepped?.({ step, epoch, batch, examples, loss, scalars, parts })
         }
       },
       async (error: unknown) => {
@@ -459,6 +462,9 @@ class Loop {
     for (const observer of this.options.observers ?? []) await observer[event]?.(report as never)
   }
 }
+
+const numbersBut = (loss: string, results: object): Record<string, number> =>
+  Object.fromEntries(Object.entries(results).filter(([name, value]) => name !== loss && typeof value === 'number'))
 
 const tooFewBatches = (got: number, expected: number, epoch: number) =>
   new KairosError('KAIROS_DATA', {

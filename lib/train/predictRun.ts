@@ -17,7 +17,7 @@ import type { RankingTrainOptions } from './rankingOptions.js'
 import { compilePrediction, featureInputs, predict } from './rankingTrainer.js'
 import { bestCheckpoint, encodingPath, loadRun } from './runConfig.js'
 import type { PredictOptions } from './runOptions.js'
-import { buildRanking } from './trainRanking.js'
+import { buildRanking, targetsOfRun } from './trainRanking.js'
 import { buildModel, type Print } from './trainSystem.js'
 
 type Value = number | string | readonly number[]
@@ -102,25 +102,26 @@ async function* items(
   }
 }
 
-/** For each row the probability of each task. */
+/** For each row the probability of each output. */
 async function* rows(
   run: RankingTrainOptions,
   { data, run: folder, threads }: PredictOptions,
   executor: Executor,
 ): AsyncGenerator<Line> {
-  const { schema, tasks } = schemaOf(run)
+  const { schema } = schemaOf(run)
+  const targets = targetsOfRun(run)
   const encoding = await loadEncoding(encodingPath(folder))
   const dataset = await readDataset(dataFile(run, data), schema, { encoding, threads })
-  const model = buildRanking(run, featureInputs(dataset), tasks)
+  const model = buildRanking(run, featureInputs(dataset), targets)
   const stores = { parameters: createParameters(model), state: createState(model) }
   const parameters = await restoreMeasured(await bestCheckpoint('predict', folder), run, stores, executor)
   const { state } = stores
   const program = compilePrediction(model, dataset.schema.fields, executor)
-  const predictions = await predict(program, dataset, tasks, { parameters, state })
+  const predictions = await predict(program, dataset, targets.outputs, { parameters, state })
   for (let row = 0; row < dataset.rowCount; row++) {
     yield Object.fromEntries([
       ['row', row + 1],
-      ...tasks.map((task) => [task, (predictions[task] as Float32Array)[row] as number] as const),
+      ...Object.entries(predictions).map(([name, column]) => [name, column[row] as number] as const),
     ])
   }
 }

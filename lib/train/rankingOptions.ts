@@ -29,6 +29,17 @@ const modelShape = {
   dropout: z.number().min(0).lt(1).describe('share of activations dropped while training').optional(),
 }
 
+/** Settings that the above does not name, from the systems' own declarations: there one by one, here all optional. */
+const ownShape = Object.fromEntries(
+  Object.values(rankingSystems)
+    .flatMap(({ config }) => Object.entries<z.ZodType>(config.shape))
+    .filter(([name]) => !(name in modelShape))
+    .map(([name, setting]) => {
+      const bare = setting instanceof z.ZodDefault ? (setting.unwrap() as z.ZodType) : setting
+      return [name, bare.describe(setting.description ?? '').optional()]
+    }),
+)
+
 export const rankingTrainOptions = z
   .strictObject({
     system: z.enum(names).describe('what to train'),
@@ -49,6 +60,7 @@ export const rankingTrainOptions = z
     ...runShape,
     ...learningShape,
     ...modelShape,
+    ...ownShape,
   })
   .superRefine((options, context) => {
     checkRun(options, context)
@@ -69,11 +81,11 @@ export const rankingExplainOptions = rankingTrainOptions.safeExtend({
 export type RankingTrainOptions = z.output<typeof rankingTrainOptions>
 
 /** Options that describe a ranking model; which of them count depends on the system. */
-export const rankingModelOptions = Object.keys(modelShape)
+export const rankingModelOptions = [...Object.keys(modelShape), ...Object.keys(ownShape)]
 
 /** The part of the options that a system's own config takes, with its defaults. */
 export function systemConfig(options: RankingTrainOptions): Record<string, unknown> {
-  const own = Object.keys(modelShape) as (keyof typeof modelShape)[]
-  const given = own.filter((name) => options[name] !== undefined).map((name) => [name, options[name]])
+  const asked: Readonly<Record<string, unknown>> = options
+  const given = rankingModelOptions.filter((name) => asked[name] !== undefined).map((name) => [name, asked[name]])
   return rankingSystems[options.system].config.parse(Object.fromEntries(given))
 }

@@ -3,11 +3,13 @@ export const reportStyle = `
 :root {
   --page: #f6f7f9; --card: #fff; --ink: #1b1f26; --muted: #606a79; --rule: #e3e6eb;
   --series-1: #2563eb; --series-2: #d9730d; --series-3: #0f8a5f; --series-4: #8b3fc7;
+  --series-5: #c2255c; --series-6: #0c8599; --series-7: #6b7280; --series-8: #a16207;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #12151a; --card: #1a1e25; --ink: #e7eaf0; --muted: #98a2b3; --rule: #2b313b;
     --series-1: #6ea0ff; --series-2: #ffa454; --series-3: #4fce9d; --series-4: #c391f5;
+    --series-5: #ff7eb0; --series-6: #5fd0e0; --series-7: #9aa3b2; --series-8: #e0b64c;
   }
 }
 * { box-sizing: border-box }
@@ -30,6 +32,8 @@ figcaption { display: flex; flex-wrap: wrap; gap: 2px 16px; align-items: baselin
 .key i { width: 14px; height: 3px; border-radius: 2px }
 i.series-1 { background: var(--series-1) } i.series-2 { background: var(--series-2) }
 i.series-3 { background: var(--series-3) } i.series-4 { background: var(--series-4) }
+i.series-5 { background: var(--series-5) } i.series-6 { background: var(--series-6) }
+i.series-7 { background: var(--series-7) } i.series-8 { background: var(--series-8) }
 svg { display: block; width: 100%; height: auto; font: 11.5px system-ui, -apple-system, "Segoe UI", sans-serif }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
 svg .grid { stroke: var(--rule) } svg .axis { stroke: var(--muted); stroke-opacity: .6 }
@@ -43,6 +47,9 @@ tbody tr:last-child > * { border-bottom: 0 }
 thead th { color: var(--muted); font-weight: 500; font-size: 13px }
 tbody th { font-weight: 600 }
 td small { display: block; font-size: 12px }
+td.words { white-space: normal; min-width: 260px }
+.verdict-pass { color: var(--series-3); font-weight: 600 }
+.verdict-FAIL { color: var(--series-5); font-weight: 600 }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 0 28px }
 .facts div { display: flex; justify-content: space-between; gap: 16px; padding: 5px 0; border-bottom: 1px solid var(--rule) }
 .facts dt { color: var(--muted) }

@@ -15,6 +15,8 @@ export interface LogEvent {
   /** Of steps: the mean over examples since the last such line. */
   readonly loss?: number | null
   readonly lr?: number | null
+  /** Of the last step: parts of the loss, statistics of weights. */
+  readonly parts?: Readonly<Record<string, number | null>>
   readonly metrics?: Readonly<Record<string, number | null>>
   readonly best?: boolean
   readonly samplesPerSecond?: number | null
@@ -89,7 +91,7 @@ export class RunLog {
         begin()
         return this.write({ event: 'start', step, epoch, exampleCount, ...facts, rss: rss() })
       },
-      stepped: ({ step, epoch, examples, loss, scalars }) => {
+      stepped: ({ step, epoch, examples, loss, scalars, parts = {} }) => {
         steps.loss += loss * examples
         steps.examples += examples
         const elapsed = this.now() - steps.since
@@ -102,6 +104,7 @@ export class RunLog {
           epoch,
           loss: steps.loss / steps.examples,
           lr,
+          ...(Object.keys(parts).length > 0 ? { parts } : {}),
           samplesPerSecond,
           rss: rss(),
         })

@@ -5,13 +5,23 @@ import { parameterCount } from '../graph/module.js'
 import { type BinaryResult, deLong } from '../metrics/index.js'
 import { Executor, type ParameterSet } from '../runtime/index.js'
 import { rankingSystems } from '../systems/index.js'
-import type { FeatureInput, RankingModel } from '../systems/system.js'
+import type { FeatureInput, RankingModel, RankingOutput, RankingSystem } from '../systems/system.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import type { Json } from './manifest.js'
 import { withProgress } from './progressObserver.js'
 import { prepareParts, type RankingParts, schemaOf } from './rankingData.js'
 import { type RankingTrainOptions, systemConfig } from './rankingOptions.js'
-import { compilePrediction, featureInputs, fitRanking, judge, predict } from './rankingTrainer.js'
+import {
+  compilePrediction,
+  featureInputs,
+  fitRanking,
+  judge,
+  judgedRows,
+  predict,
+  type RankingTargets,
+  ratesOf,
+  targetsOf,
+} from './rankingTrainer.js'
 import type { ResultTable } from './report.js'
 import { encodingPath, saveRun } from './runConfig.js'
 import { openRunFolder, type RunFolder } from './runFolder.js'
@@ -29,18 +39,23 @@ export interface RankingReport {
 export function buildRanking(
   options: RankingTrainOptions,
   features: readonly FeatureInput[],
-  tasks: readonly string[],
+  { tasks }: RankingTargets,
+  rates?: Readonly<Record<string, number>>,
 ): RankingModel & object {
-  const system = rankingSystems[options.system]
-  return system.build(features, tasks, systemConfig(options) as never)
+  const system: RankingSystem = rankingSystems[options.system]
+  return system.build(features, tasks, systemConfig(options), rates)
 }
+
+/** What the run's system learns from the labels that were asked for. */
+export const targetsOfRun = (options: RankingTrainOptions): RankingTargets =>
+  targetsOf(rankingSystems[options.system], systemConfig(options), schemaOf(options).tasks)
 
 /** Trains a ranking system on a file of rows and prints its table of results. */
 export async function trainRanking(
   options: RankingTrainOptions,
   print: Print = (line) => process.stdout.write(`${line}\n`),
 ): Promise<RankingReport> {
-  const { tasks } = schemaOf(options)
+  const targets = targetsOfRun(options)
   const parts = await prepareParts(options)
   const executor = new Executor({ threads: options.threads })
   let run: RunFolder | null = null
@@ -48,8 +63,11 @@ export async function trainRanking(
     print(describe(options.data, parts))
     const unknown = await unknownValues(parts)
     if (unknown) print(unknown)
-    const model = buildRanking(options, featureInputs(parts.train), tasks)
-    print(`${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters, tasks ${tasks.join(', ')}`)
+    const rates = await ratesOf(parts.train, targets.outputs)
+    const model = buildRanking(options, featureInputs(parts.train), targets, rates)
+    print(
+      `${options.system}: ${parameterCount(model).toLocaleString('en-US')} parameters, tasks ${targets.tasks.join(', ')}`,
+    )
     if (options.output !== undefined) {
       const { output, resume: _, ...config } = options
       const title = `${options.system} on ${basename(options.data)}`
@@ -57,11 +75,11 @@ export async function trainRanking(
       await saveRun(output, { kind: 'ranking', options })
       await saveEncoding(parts.train.encoding, encodingPath(output))
     }
-    const parameters = await train(model, tasks, parts, options, executor, run, print)
+    const parameters = await train(model, targets, parts, options, executor, run, print)
     const prediction = compilePrediction(model, parts.test.schema.fields, executor)
-    const predictions = await predict(prediction, parts.test, tasks, { parameters })
-    const metrics = await judge(parts.test, predictions)
-    const table = await rankingTable(parts.test, predictions, metrics)
+    const predictions = await predict(prediction, parts.test, targets.outputs, { parameters })
+    const metrics = await judge(parts.test, predictions, targets.outputs)
+    const table = await rankingTable(parts.test, predictions, metrics, targets.outputs)
     print(`\n${formatTable(table.header, table.rows)}\n\n${table.note}`)
     if (run) {
       await run.report([table])
@@ -76,7 +94,7 @@ export async function trainRanking(
 
 async function train(
   model: RankingModel & object,
-  tasks: readonly string[],
+  targets: RankingTargets,
   parts: RankingParts,
   options: RankingTrainOptions,
   executor: Executor,
@@ -89,7 +107,7 @@ async function train(
     withProgress({ title: options.system, epochs }, (progress) =>
       fitRanking(
         model,
-        tasks,
+        targets,
         parts,
         { batchSize, learningRate, averageDecay, seed, clipNorm, executor },
         {
@@ -136,19 +154,24 @@ async function unknownValues({ validation, test }: RankingParts): Promise<string
   return `Held out, but unknown to the vocabularies of training: ${listed.join(', ')}.`
 }
 
-/** One row per task: AUC with its interval, GAUC where there are groups, log-loss and calibration. */
+/** One row per output: AUC with its interval, GAUC where there are groups, log-loss and calibration. */
 export async function rankingTable(
   data: RankingParts['test'],
   predictions: Readonly<Record<string, Float32Array>>,
   metrics: Readonly<Record<string, BinaryResult>>,
+  outputs: readonly RankingOutput[],
 ): Promise<ResultTable & { readonly note: string }> {
   const grouped = Object.values(metrics).some(({ gauc }) => gauc !== undefined)
   const rows: Cell[][] = []
-  for (const [task, { logLoss, pcoc, ece, positives, gauc, count: examples }] of Object.entries(metrics)) {
-    const { auc, low, high } = await deLong(predictions[task] as Float32Array, data.values(task))
+  for (const output of outputs) {
+    const judged = await judgedRows(data, output, { scores: predictions[output.name] as Float32Array })
+    const result = metrics[output.name]
+    if (!judged || !result) continue
+    const { logLoss, pcoc, ece, positives, gauc, count: examples } = result
+    const { auc, low, high } = await deLong(judged.scores, judged.labels)
     const shown: Cell[] = grouped ? [gauc?.gauc ?? Number.NaN] : []
     const rate = positives / examples
-    rows.push([task, { mean: auc, low, high }, ...shown, logLoss, pcoc, ece, `${(100 * rate).toFixed(1)} %`])
+    rows.push([output.name, { mean: auc, low, high }, ...shown, logLoss, pcoc, ece, `${(100 * rate).toFixed(1)} %`])
   }
   return {
     title: 'Test',

@@ -3,6 +3,7 @@ import { diagnosis } from '../../lib/cli/doctor.js'
 import { runCli } from '../../lib/cli/run.js'
 import { checkArguments, editDistance, nearest } from '../../lib/cli/usage.js'
 import { KairosError } from '../../lib/core/errors.js'
+import { systems } from '../../lib/systems/index.js'
 
 const trainSystem = vi.hoisted(() => vi.fn())
 const explainSystem = vi.hoisted(() => vi.fn())
@@ -10,6 +11,10 @@ const runDemo = vi.hoisted(() => vi.fn())
 vi.mock('../../lib/train/trainSystem.js', () => ({ trainSystem }))
 vi.mock('../../lib/train/explainSystem.js', () => ({ explainSystem }))
 vi.mock('../../lib/train/runDemo.js', () => ({ runDemo }))
+
+const systemNames = Object.keys(systems)
+  .map((name) => `'${name}'`)
+  .join(' or ')
 
 let out = ''
 let err = ''
@@ -57,10 +62,7 @@ describe('kairos train', () => {
     ['-data x', "kairos train: '-data' should be '--data'."],
     ['--colour red', "kairos train: unknown flag '--colour'. `kairos train --help` lists the flags."],
     ['--system popularity', 'kairos train: --data should be given but got nothing.'],
-    [
-      '--data x',
-      "kairos train: --system should be 'popularity' or 'sasrec' or 'frequency' or 'mmoe' or 'shared-bottom' but got nothing.",
-    ],
+    ['--data x', `kairos train: --system should be ${systemNames} but got nothing.`],
     ['--data x --system popularit', "kairos train: 'popularit' should be 'popularity'."],
     ['--data', 'kairos train: --data needs a value.'],
     ['--data= --system popularity', 'kairos train: --data needs a value.'],
@@ -110,9 +112,7 @@ describe('kairos', () => {
     expect(await kairos('explain --graphs frequency --data f.txt')).toBe(0)
     expect(explainSystem.mock.lastCall?.[0]).toMatchObject({ system: 'frequency', graphs: true })
     expect(await kairos('explain --data f.txt')).toBe(2)
-    expect(err).toContain(
-      "kairos explain: system should be 'popularity' or 'sasrec' or 'frequency' or 'mmoe' or 'shared-bottom' but got nothing.",
-    )
+    expect(err).toContain(`kairos explain: system should be ${systemNames} but got nothing.`)
   })
 
   it('demonstrates', async () => {
@@ -155,7 +155,7 @@ describe('kairos', () => {
     err = ''
     expect(await kairos('constructor')).toBe(2)
     expect(err).toBe(
-      "kairos: unknown command 'constructor'. The commands are train, evaluate, predict, explain, simulate, demo, systems, doctor.\n",
+      "kairos: unknown command 'constructor'. The commands are train, evaluate, predict, explain, simulate, prove, demo, systems, doctor.\n",
     )
   })
 })

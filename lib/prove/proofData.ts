@@ -1,0 +1,83 @@
+/** Rows of a proof: drawn by the simulator with their truth, or read from a file. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { KairosError } from '../core/errors.js'
+import { nearest } from '../core/nearest.js'
+import type { Dataset } from '../data/dataset.js'
+import { encode, fitEncoding } from '../data/encoding.js'
+import { parseSchema, readDataset } from '../data/index.js'
+import { presets, type Simulation, simulate } from '../data/simulator/index.js'
+import { splitInOrder } from '../data/splits.js'
+import type { ProofData, ProofSizes } from '../systems/proof.js'
+
+export interface ProofRows {
+  readonly train: Dataset
+  readonly test: Dataset
+  /** The user of each test row. */
+  readonly users: ArrayLike<number>
+  /** What no model sees of the test rows, by name. */
+  readonly truth: Readonly<Record<string, ArrayLike<number>>>
+}
+
+/** Makes the rows of a point for a seed; null where the data is absent. */
+export type RowSource = (data: ProofData, sizes: ProofSizes, seed: number, threads: number) => Promise<ProofRows | null>
+
+export const sharedData = (): string => process.env.KAIROS_SHARED_DATA ?? join(process.cwd(), '..', 'shared', 'data')
+
+export const isAbsent = (data: ProofData): boolean => data.kind === 'file' && !existsSync(join(sharedData(), data.path))
+
+export const proofRows: RowSource = async (data, sizes, seed, threads) => {
+  if (data.kind === 'simulator') return simulated(data, sizes, seed, threads)
+  return isAbsent(data) ? null : fromFile(data, sizes, threads)
+}
+
+/** Test rows are new exposures of the same users and items. */
+async function simulated(
+  { preset: name, knobs = {} }: Extract<ProofData, { kind: 'simulator' }>,
+  { train, test }: ProofSizes,
+  seed: number,
+  threads: number,
+): Promise<ProofRows> {
+  const preset = presets[name as keyof typeof presets]
+  if (!preset) {
+    const near = nearest(name, Object.keys(presets))
+    throw new KairosError('KAIROS_UNKNOWN_NAME', {
+      op: 'prove',
+      argument: 'preset',
+      expected: `one of ${Object.keys(presets).join(', ')}`,
+      got: `'${name}'`,
+      ...(near ? { hint: `Did you mean '${near}'?` } : {}),
+    })
+  }
+  const settings = { ...knobs, seed, events: train } as never
+  const draw = (part: string, events: number): Promise<Simulation> =>
+    simulate(preset, settings, { part, threads, exposure: { events } }) as unknown as Promise<Simulation>
+  const [learnt, held] = [await draw('train', train), await draw('test', test)]
+  const truth = Object.entries(held.truth.columns).map(([column, { values }]) => [column, values] as const)
+  return {
+    train: (await learnt.dataset()) as Dataset,
+    test: (await held.dataset()) as Dataset,
+    users: (held.rows.columns.user as { values: ArrayLike<number> }).values,
+    truth: Object.fromEntries(truth),
+  }
+}
+
+async function fromFile(
+  { path, schema }: Extract<ProofData, { kind: 'file' }>,
+  sizes: ProofSizes,
+  threads: number,
+): Promise<ProofRows> {
+  const whole = await readDataset({ path: join(sharedData(), path) }, parseSchema(schema), { threads })
+  const used = whole.slice(0, Math.min(whole.rowCount, sizes.train + sizes.test))
+  const share = sizes.test / (sizes.train + sizes.test)
+  const parts = splitInOrder(used, { train: 1 - share, validation: 0, test: share })
+  const encoding = await fitEncoding(parts.train)
+  const test = (await encode(parts.test, encoding)) as Dataset
+  const group = Object.entries(test.schema.features).find(([, { kind }]) => kind === 'groupId')?.[0]
+  return {
+    train: (await encode(parts.train, encoding)) as Dataset,
+    test,
+    users: group === undefined ? Int32Array.from({ length: test.rowCount }, (_, row) => row) : test.values(group),
+    truth: {},
+  }
+}

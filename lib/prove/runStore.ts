@@ -1,0 +1,109 @@
+/**
+ * Finished runs of a proof as files: whole or not at all, so that a proof that was killed goes on with those it has.
+ *
+ *     <path>.json   settings, seconds, names and offsets of statistics
+ *     <path>.f64    their sums by user, term by term: numerators, denominators
+ */
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { USER_GROUPS, type UserStatistic } from '../metrics/index.js'
+import { firstDifference, type Json } from '../train/manifest.js'
+import type { PlannedRun } from './plan.js'
+import type { ArmResult } from './trainArm.js'
+
+/** Goes up when the same settings would give other figures. */
+const VERSION = 1
+
+export interface FinishedRun extends ArmResult {
+  readonly run: PlannedRun
+  /** When it ended, ISO 8601. */
+  readonly time: string
+}
+
+interface Facts {
+  readonly version: number
+  readonly settings: Json
+  readonly time: string
+  readonly trainSeconds: number
+  readonly predictSeconds: number
+  readonly statistics: readonly { readonly name: string; readonly offset: number | null; readonly terms: number }[]
+}
+
+/** What decides the result of a run. */
+const settingsOf = ({ pointName, arm, seed, sizes, data, config }: PlannedRun): Json => {
+  const { seeds: _, ...rest } = sizes
+  return JSON.parse(JSON.stringify({ pointName, arm, seed, sizes: rest, data, config }))
+}
+
+export async function saveFinished(folder: string, run: PlannedRun, result: ArmResult): Promise<FinishedRun> {
+  const path = join(folder, 'runs', run.path)
+  const { statistics, trainSeconds, predictSeconds } = result
+  const listed = Object.entries(statistics)
+  const time = new Date().toISOString()
+  const facts: Facts = {
+    version: VERSION,
+    settings: settingsOf(run),
+    time,
+    trainSeconds,
+    predictSeconds,
+    statistics: listed.map(([name, { offset, terms }]) => ({ name, offset, terms: terms.length })),
+  }
+  const terms = listed.flatMap(([, statistic]) => statistic.terms)
+  const sums = new Float64Array(terms.length * 2 * USER_GROUPS)
+  terms.forEach(({ numerators, denominators }, i) => {
+    sums.set(numerators, 2 * i * USER_GROUPS)
+    sums.set(denominators, (2 * i + 1) * USER_GROUPS)
+  })
+  await mkdir(dirname(path), { recursive: true })
+  // The facts last: without them there is no run.
+  await replace(`${path}.f64`, new Uint8Array(sums.buffer))
+  await replace(`${path}.json`, `${JSON.stringify(facts, null, 1)}\n`)
+  return { run, time, ...result }
+}
+
+/** null where there is no such run, or one of other settings. */
+export async function loadFinished(folder: string, run: PlannedRun): Promise<FinishedRun | null> {
+  const path = join(folder, 'runs', run.path)
+  try {
+    const facts = JSON.parse(await readFile(`${path}.json`, 'utf8')) as Facts
+    if (facts.version !== VERSION || firstDifference(facts.settings, settingsOf(run)) !== null) return null
+    const bytes = await readFile(`${path}.f64`)
+    const count = facts.statistics.reduce((sum, { terms }) => sum + terms, 0)
+    if (bytes.length !== count * 2 * USER_GROUPS * 8) return null
+    const sums = new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))
+    const { time, trainSeconds, predictSeconds } = facts
+    return { run, time, trainSeconds, predictSeconds, statistics: statisticsOf(facts, sums) }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || error instanceof SyntaxError) return null
+    throw error
+  }
+}
+
+function statisticsOf(facts: Facts, sums: Float64Array): Record<string, UserStatistic> {
+  let taken = 0
+  const next = () => {
+    taken++
+    return sums.subarray((taken - 1) * USER_GROUPS, taken * USER_GROUPS)
+  }
+  // JSON has no NaN: it was saved as null.
+  return Object.fromEntries(
+    facts.statistics.map(({ name, offset, terms }) => [
+      name,
+      {
+        offset: offset ?? Number.NaN,
+        terms: Array.from({ length: terms }, () => ({ numerators: next(), denominators: next() })),
+      },
+    ]),
+  )
+}
+
+/** Whole or not at all. */
+export async function replace(path: string, content: string | Uint8Array): Promise<void> {
+  const half = `${path}.${process.pid}.half`
+  try {
+    await writeFile(half, content)
+    await rename(half, path)
+  } finally {
+    await rm(half, { force: true })
+  }
+}
