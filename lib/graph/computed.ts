@@ -1,5 +1,5 @@
 /** Symbols whose counts a run computes: how many rows a batch touches. Until then they count as their limit. */
-import { type Dim, evaluateDim, symbolsOf } from '../core/dim.js'
+import { addDims, type Dim, evaluateDim, multiplyDims, sizeOf, symbolsOf, termsOf } from '../core/dim.js'
 import type { Counts } from './counts.js'
 import { type Node, specOf, type Value } from './node.js'
 
@@ -26,6 +26,24 @@ export const withLimits = (nodes: readonly Node[], counts: Counts): Counts => ({
   ...counts,
   ...Object.fromEntries(computedSymbols(nodes).map(({ symbol, limit }) => [symbol, evaluateDim(limit, counts)])),
 })
+
+/** How many elements a value has at most, over given symbols: those that a run computes for it stand at their limits. */
+export function mostElements(value: Value): Dim {
+  const limits = new Map<string, Dim>()
+  const seen = new Set<Node>()
+  const visit = (node: Node) => {
+    if (seen.has(node)) return
+    seen.add(node)
+    const computed = computedSymbol(node)
+    if (computed) limits.set(computed.symbol, computed.limit)
+    for (const input of node.inputs) visit(input.node)
+  }
+  visit(value.node)
+  const most = termsOf(sizeOf(specOf(value).shape)).map(({ coefficient, symbols }) =>
+    multiplyDims(coefficient, ...symbols.map((symbol) => limits.get(symbol) ?? symbol)),
+  )
+  return addDims(...most)
+}
 
 /** Nodes that must stand before a node: those of its operands, and those that compute its sizes. */
 export function predecessors(node: Node, makers: ReadonlyMap<string, Node>): Set<Node> {

@@ -2,6 +2,7 @@
 import { addDims, type Dim, multiplyDims } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import { type Lookup, opNamed, variableName, variableOf } from './autodiff.js'
+import { mostElements } from './computed.js'
 import { applyOp } from './defineOp.js'
 import { scalar } from './leaf.js'
 import { type Attributes, specOf, type Tensor, type Value, valueKey } from './node.js'
@@ -81,7 +82,7 @@ function rowsOf(parameter: Tensor, lookups: readonly SharedLookup[], symbol: str
   if (one) return coalesced(parameter, one, symbol)
   // Bags among them: each is added up by itself, then all together.
   const parts = lookups.map((lookup, index) => coalesced(parameter, lookup, `${symbol}_${index}`))
-  const limit = addDims(...lookups.map(({ ids }) => multiplyDims(...ids.shape)))
+  const limit = addDims(...lookups.map(({ ids }) => mostElements(ids.value)))
   const all: SharedLookup = {
     ids: concatenated(parts.map(({ slots }) => slots)),
     dys: first.dys.map((_, loss) => concatenated(parts.map(({ rows }) => rows[loss] as Tensor))),
@@ -113,14 +114,14 @@ function coalesced(
   table: Tensor,
   { ids, dys, offsets, attributes }: SharedLookup,
   symbol: string,
-  limit?: Dim,
+  limit = mostElements(ids.value),
 ): SparseRows {
   const { paddingIndex, mode = 'sum' } = attributes
   const inputs = offsets ? [table, ids, ...dys, offsets] : [table, ids, ...dys]
   const [slots, first, , ...others] = applyOp(opNamed('coalesce'), inputs, {
     symbol,
     mode,
-    ...(limit === undefined ? {} : { limit }),
+    ...(limit === multiplyDims(...ids.shape) ? {} : { limit }),
     ...(paddingIndex === undefined ? {} : { paddingIndex }),
   }) as readonly Tensor[]
   return { slots: slots as Tensor, rows: [first as Tensor, ...others] }

@@ -111,7 +111,7 @@ export const kernelTable = {
   tableBags: kernel([2, 64], 2, { rows: 'ints' }, { raisesIdFault: true }),
 
   // Padding
-  packPadded: kernel(1, 4, { time: 'int' }, { raisesIdFault: true, computes: 2 }),
+  packPadded: kernel(1, 5, { time: 'int' }, { raisesIdFault: true, computes: 2 }),
   pickRows: kernel(3, 1, {}, { raisesIdFault: true }),
 
   // Randomness
@@ -137,6 +137,9 @@ export const kernelTable = {
   frequencyFilterBackward: kernel(3, 2),
   bandMix: kernel(2, 1, { cutoff: 'int' }),
   bandMixBackward: kernel(3, 2, { cutoff: 'int' }),
+  // The last operand, a range, may be there or not
+  bandGains: kernel([3, 4], 1, { cutoff: 'int' }, { raisesIdFault: true }),
+  bandGainsBackward: kernel([4, 5], 3, { cutoff: 'int' }, { raisesIdFault: true }),
 
   // Ranking
   targetRank: kernel(3, 1, {}, { raisesIdFault: true }),

@@ -4,7 +4,7 @@ import { refuse } from '../graph/defineOp.js'
 import type { Tensor } from '../graph/node.js'
 import { softplus } from '../ops/activation.js'
 import { add, divide, multiply, subtract } from '../ops/arithmetic.js'
-import { equal, select } from '../ops/comparison.js'
+import { cast, equal, logicalNot, select } from '../ops/comparison.js'
 import { logSumExp } from '../ops/crossEntropy.js'
 import { batchMatmul, linear } from '../ops/matmul.js'
 import { broadcast, reshape, transpose, unsqueeze } from '../ops/movement.js'
@@ -24,6 +24,8 @@ export interface InfoNCEOptions<B extends Dim, D extends Dim, R extends Reductio
   readonly negatives?: Tensor<readonly [Dim, D], 'float32'> | Tensor<readonly [B, Dim, D], 'float32'>
   /** What each key stands for: keys that share the query's own id are no negatives. */
   readonly ids?: Tensor<readonly [B], 'int32'>
+  /** Pairs that take part: the others are neither asked nor negatives, and the mean is over those that are. */
+  readonly present?: Tensor<readonly [B], 'bool'>
   readonly reduction?: R
 }
 
@@ -39,7 +41,14 @@ export interface InfoNCEOptions<B extends Dim, D extends Dim, R extends Reductio
 export function infoNCE<B extends Dim, D extends Dim, R extends Reduction = 'mean'>(
   queries: Tensor<readonly [B, D], 'float32'>,
   keys: Tensor<readonly [NoInfer<B>, NoInfer<D>], 'float32'>,
-  { temperature = 1, symmetric = false, negatives, ids, reduction }: InfoNCEOptions<NoInfer<B>, NoInfer<D>, R> = {},
+  {
+    temperature = 1,
+    symmetric = false,
+    negatives,
+    ids,
+    present,
+    reduction,
+  }: InfoNCEOptions<NoInfer<B>, NoInfer<D>, R> = {},
 ): ReducedLoss<readonly [B], R> {
   requireShape('infoNCE', 'keys', keys, queries.shape)
   if (typeof temperature === 'number' && !(temperature > 0)) {
@@ -53,13 +62,18 @@ export function infoNCE<B extends Dim, D extends Dim, R extends Reduction = 'mea
   const scores: Loose = linear(scaled, keys as Loose)
   const positive: Loose = sum(multiply(scaled, keys as Loose) as Loose, -1)
 
-  // Keys with the query's id, its own among them, are masked; its own then comes back alone.
+  // Keys with the query's id, its own among them, and absent ones are masked; its own then comes back alone.
   const same: Loose | null = ids
     ? equal(broadcast(ids as Loose, 1, [batch]) as Loose, broadcast(ids as Loose, 0, [batch]) as Loose)
     : null
+  const absent: Loose | null = present
+    ? broadcast(multiply(cast(logicalNot(present as Loose) as Loose, 'float32') as Loose, MASKED) as Loose, 0, [batch])
+    : null
   const among = (rows: Loose): Loose => {
-    if (!same) return logSumExp(rows) as Loose
-    return logAddExp(logSumExp(select(same, MASKED, rows) as Loose) as Loose, positive)
+    if (!same && !absent) return logSumExp(rows) as Loose
+    const negative = absent ? add(rows, absent) : rows
+    const others: Loose = logSumExp(same ? select(same, MASKED, negative as Loose) : (negative as Loose))
+    return same ? logAddExp(others, positive) : others
   }
   const extra = negatives ? (logSumExp(extraScores(scaled, negatives as Loose) as Loose) as Loose) : null
   const all = among(scores)
@@ -67,7 +81,8 @@ export function infoNCE<B extends Dim, D extends Dim, R extends Reduction = 'mea
   const losses: Loose = !symmetric
     ? forward
     : multiply(add(forward, subtract(among(transpose(scores, [1, 0]) as Loose), positive) as Loose) as Loose, 0.5)
-  return reduceLosses('infoNCE', losses, { reduction }) as Loose
+  const weights = present ? { weights: cast(present, 'float32') as Tensor } : {}
+  return reduceLosses('infoNCE', losses, { reduction, ...weights }) as Loose
 }
 
 /** Scores of each query with more keys, [B, M]. */

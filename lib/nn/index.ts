@@ -1,4 +1,6 @@
 export type { ActivationName } from './activation.js'
+export { AttentionPooling } from './attentionPooling.js'
+export { CrossAttention, type CrossAttentionOptions } from './crossAttention.js'
 export { Dropout } from './dropout.js'
 export { Embedding } from './embedding.js'
 export {
@@ -20,7 +22,9 @@ export { LayerNorm } from './layerNorm.js'
 export { Linear } from './linear.js'
 export { Mlp, type MlpOptions } from './mlp.js'
 export { MMoE, type MMoEOptions } from './mmoe.js'
+export { type PackedSequences, packedRows, paddedRows, placesOf } from './packedSequences.js'
 export { CGC, type CGCOptions, PLE, type PLEOptions } from './ple.js'
+export { Projection } from './projection.js'
 export { RMSNorm } from './rmsNorm.js'
 export {
   type AttentionView,
@@ -37,5 +41,5 @@ export {
   StackedMlp,
   stackedNames,
 } from './stacked.js'
-export { TargetAttention, type TargetAttentionOptions } from './targetAttention.js'
+export { type RaggedHistory, TargetAttention, type TargetAttentionOptions } from './targetAttention.js'
 export { TransformerBlock, type TransformerBlockOptions } from './transformerBlock.js'

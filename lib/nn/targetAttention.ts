@@ -1,18 +1,25 @@
-import type { Dim } from '../core/dim.js'
-import { type Initializer, parameter, uniform } from '../graph/module.js'
+import { type Dim, subtractDims } from '../core/dim.js'
+import { KairosError } from '../core/errors.js'
 import type { Tensor } from '../graph/node.js'
 import {
+  add,
   attention,
   batchMatmul,
+  broadcast,
   concat,
   full,
-  linear,
+  maximum,
+  multiply,
   reshape,
+  sigmoid,
+  softplus,
   split,
-  targetAttention,
+  subtract,
+  targetAttentionSums,
   transpose,
 } from '../ops/index.js'
 import type { Loose } from '../ops/support.js'
+import { Projection } from './projection.js'
 import { requireHeads } from './selfAttention.js'
 
 export interface TargetAttentionOptions<Target extends number, History extends number, Out extends number> {
@@ -23,26 +30,6 @@ export interface TargetAttentionOptions<Target extends number, History extends n
   /** Channels of the result, all heads together; by default those of the target. */
   readonly channels?: Out
   readonly heads?: number
-}
-
-/** `y = x W^T`: weights [out, in] uniform within 1 / sqrt(in), as `torch.nn.Linear` starts. */
-class Projection<In extends number, Out extends number> {
-  readonly weight: Tensor<readonly [Out, In], 'float32'>
-
-  constructor(inputs: In, outputs: Out, bound = 1 / Math.sqrt(inputs)) {
-    const initializer: Initializer = uniform(-bound, bound)
-    this.weight = parameter([outputs, inputs], initializer)
-  }
-
-  forward(x: Loose): Loose {
-    return linear(x, this.weight as Loose) as Loose
-  }
-
-  /** The weights of each head: [heads, out / heads, in]. */
-  perHead(heads: number): Loose {
-    const [outputs, inputs] = this.weight.shape
-    return reshape(this.weight as Loose, [heads, outputs / heads, inputs]) as Loose
-  }
 }
 
 /**
@@ -96,6 +83,7 @@ export class TargetAttention<Target extends number, History extends number = Tar
 
   /**
    * Over a ragged history: user b has items [offsets[b], offsets[b + 1]) of items[count, history] -> [batch, channels].
+   * With `perUser` each user has so many targets, one after another.
    *
    * Throws KAIROS_SHAPE when shapes do not fit. A run fails with KAIROS_ID_RANGE unless offsets rise from at least 0 to
    * at most `count`.
@@ -104,9 +92,33 @@ export class TargetAttention<Target extends number, History extends number = Tar
     target: Tensor<readonly [B, Target], 'float32'>,
     items: Tensor<readonly [Dim, History], 'float32'>,
     offsets: Tensor<readonly [Dim], 'int32'>,
+    options: { readonly perUser?: number } = {},
   ): Tensor<readonly [B, Out], 'float32'> {
-    const rows = split(items as Loose, -1, [1, items.shape[1]]) as Loose
-    return this.said(targetAttention(this.asked(target as Loose), rows, rows, offsets, { scale: this.scale }) as Loose)
+    return this.joined(target, [{ items, offsets }], options)
+  }
+
+  /**
+   * Over several ragged histories of each user as if they stood in one: [batch, channels]. Each is attended to where it
+   * lies, and weighs as much as its share of the softmax's sum.
+   */
+  joined<B extends Dim>(
+    target: Tensor<readonly [B, Target], 'float32'>,
+    histories: readonly RaggedHistory<History>[],
+    { perUser = 1 }: { readonly perUser?: number } = {},
+  ): Tensor<readonly [B, Out], 'float32'> {
+    const asked = this.asked(target as Loose)
+    const [batch, heads, , width] = asked.shape
+    const [first, ...others] = histories.map(({ items, offsets }) => {
+      const rows = split(items as Loose, -1, [1, items.shape[1]]) as Loose
+      // What one user's heads and targets look for are queries side by side.
+      const queries = reshape(asked, [subtractDims(offsets.shape[0], 1), perUser * heads, 1, width]) as Loose
+      const { y, logSumExp } = targetAttentionSums(queries, rows, rows, offsets, { scale: this.scale })
+      // Where a history is empty, the difference of two sums must not be one of infinities.
+      const sum = maximum(reshape(logSumExp, [batch, heads]) as Loose, LEAST) as Loose
+      return { y: reshape(y, asked.shape) as Loose, sum }
+    })
+    if (!first) refuseNothing()
+    return this.said(others.reduce(join, first).y)
   }
 
   /** What each head looks for, in the channels of the history: [batch, heads, 1, history]. */
@@ -126,6 +138,34 @@ export class TargetAttention<Target extends number, History extends number = Tar
     const values = eachHead(rows, (one) => batchMatmul(one, weight, { transposeB: true }) as Loose)
     return reshape(values, [batch, this.heads * this.width]) as Loose
   }
+}
+
+/** Items of users one after another: user b has [offsets[b], offsets[b + 1]). */
+export interface RaggedHistory<History extends number> {
+  readonly items: Tensor<readonly [Dim, History], 'float32'>
+  readonly offsets: Tensor<readonly [Dim], 'int32'>
+}
+
+/** Logarithm of the sum of no scores: its exponential is 0, and differences stay finite. */
+const LEAST = -1e30
+
+/** An answer y[batch, heads, 1, width], and the logarithm of its softmax's sum, [batch, heads]. */
+interface Answer {
+  readonly y: Loose
+  readonly sum: Loose
+}
+
+function join(a: Answer, b: Answer): Answer {
+  const more = subtract(a.sum, b.sum) as Loose
+  const ofA = sigmoid(more) as Loose
+  const spread = (share: Loose) => broadcast(share, 2, a.y.shape.slice(2)) as Loose
+  const y = add(b.y, multiply(spread(ofA), subtract(a.y, b.y) as Loose) as Loose) as Loose
+  return { y, sum: add(b.sum, softplus(more) as Loose) as Loose }
+}
+
+function refuseNothing(): never {
+  const details = { op: 'TargetAttention', argument: 'histories', expected: 'one or more', got: 'none' }
+  throw new KairosError('KAIROS_ARGUMENT', details)
 }
 
 /** x[batch, heads, ...] through a function of [heads, batch, ...]. */

@@ -37,7 +37,7 @@ function requireOperands(op: string, x: TensorSpec, scale: TensorSpec, cutoff: n
 }
 
 /** How much position s of a sequence counts in the low band at position t, by t - s. */
-function lowPass(length: number, cutoff: number): number[] {
+export function lowPass(length: number, cutoff: number): number[] {
   return Array.from({ length }, (_, shift) => {
     const wave = (k: number) => (k === 0 || 2 * k === length ? 1 : 2) * Math.cos((2 * Math.PI * k * shift) / length)
     return sumOver(cutoff, wave) / length
@@ -150,6 +150,9 @@ const shapes: readonly (readonly [number[], number])[] = [
 /** Up to so many waves per bit of the length the projection is cheaper than two transforms. */
 const WAVES_PER_BIT = 4
 
+export const isFewWaves = (length: Dim, cutoff: number): boolean =>
+  typeof length !== 'number' || 2 * cutoff - 1 <= WAVES_PER_BIT * Math.log2(length + 1)
+
 /**
  * The frequencies below bin `cutoff` of `x[..., L, d]` along its last axis but one as they are, all others times
  * `scale[d]`: low + scale high. By a projection onto the 2 cutoff - 1 waves of the low band where they are few, as one
@@ -166,8 +169,8 @@ export function bandMix<Lead extends Shape, L extends Dim, D extends Dim>(
 ): Tensor<readonly [...Lead, L, D], 'float32'> {
   const { shape } = x as Loose
   const length = at(shape, -2)
-  const few = typeof length !== 'number' || 2 * cutoff - 1 <= WAVES_PER_BIT * Math.log2(length + 1)
-  if (few) return mixOp([x as Loose, scale as Loose], { cutoff })[0] as Loose
+  if (isFewWaves(length, cutoff) || typeof length !== 'number')
+    return mixOp([x as Loose, scale as Loose], { cutoff })[0] as Loose
   const half = Math.floor(length / 2) + 1
   const band = (isHigh: boolean) => {
     const parts = Float32Array.from({ length: 2 * half }, (_, i) => +(i % 2 === 0 && i >= 2 * cutoff === isHigh))

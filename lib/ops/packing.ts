@@ -5,10 +5,11 @@
  *     rows     1 2 3 4 5          which of the 6 positions each packed row is
  *     columns  1 2 0 1 2          its place in its sequence
  *     slots    -1 0 1 2 3 4       which packed row each position is; -1: padding
+ *     offsets  0 2 5              where each sequence's packed rows begin, and the last one's end
  *
  * The number of packed rows is a size that the run computes.
  */
-import { type Dim, multiplyDims } from '../core/dim.js'
+import { addDims, type Dim, multiplyDims } from '../core/dim.js'
 import { defineOp, type Op, type ReferenceArray, requireDtype, requireRank } from '../graph/defineOp.js'
 import type { Tensor, TensorSpec } from '../graph/node.js'
 import {
@@ -46,14 +47,14 @@ const packPaddedOp: Op<PackAttributes> = defineOp<PackAttributes>({
     requireRank('packPadded', 'range', range, 2, 2)
     requireShape('packPadded', 'range', range, [range.shape[0] as Dim, 2])
     if (!Number.isInteger(time) || time < 1) refuseArgument('packPadded', 'time', 'a positive whole number', time)
-    return [[symbol], [symbol], [], [multiplyDims(range.shape[0] as Dim, time)]].map((shape) => ({
-      dtype: 'int32' as const,
-      shape,
-    }))
+    const batch = range.shape[0] as Dim
+    const shapes = [[symbol], [symbol], [], [multiplyDims(batch, time)], [addDims(batch, 1)]]
+    return shapes.map((shape) => ({ dtype: 'int32' as const, shape }))
   },
   vjp: noGradient,
   reference([range]: readonly [ReferenceArray], { time }) {
     const [rows, columns]: [number[], number[]] = [[], []]
+    const offsets = [0]
     const slots = Array.from({ length: read(range.shape, 0) * time }, () => -1)
     for (let sequence = 0; sequence < read(range.shape, 0); sequence++) {
       for (let t = read(range.data, 2 * sequence); t < read(range.data, 2 * sequence + 1); t++) {
@@ -61,9 +62,10 @@ const packPaddedOp: Op<PackAttributes> = defineOp<PackAttributes>({
         rows.push(sequence * time + t)
         columns.push(t)
       }
+      offsets.push(rows.length)
     }
     const ints = (list: readonly number[]) => typed('int32', [list.length], (index) => read(list, index))
-    return [ints(rows), ints(columns), typed('int32', [], () => rows.length), ints(slots)]
+    return [ints(rows), ints(columns), typed('int32', [], () => rows.length), ints(slots), ints(offsets)]
   },
   cases: (random) => ({
     valid: [
@@ -152,6 +154,8 @@ export interface Packing {
   readonly columns: Tensor
   /** Of each position: its packed row, or -1. int32[batch * time] */
   readonly slots: Tensor
+  /** Of each sequence: where its packed rows begin; behind them the end. int32[batch + 1] */
+  readonly offsets: Tensor
 }
 
 /**
@@ -164,8 +168,9 @@ export function packPadded(
   range: Tensor,
   { time, symbol = 'packed' }: { readonly time: number; readonly symbol?: string },
 ): Packing {
-  const [rows, columns, , places] = packPaddedOp([range as Loose], { time, symbol }) as Tensor[]
-  return { time, rows: rows as Tensor, columns: columns as Tensor, slots: places as Tensor }
+  const results = packPaddedOp([range as Loose], { time, symbol })
+  const [rows, columns, , places, offsets] = results as [Tensor, Tensor, Tensor, Tensor, Tensor]
+  return { time, rows, columns, slots: places, offsets }
 }
 
 /** x[batch * time, ...] -> [packed, ...]: rows without the padding. */

@@ -302,9 +302,24 @@ export function targetAttention<
   k: Tensor<readonly [N, NoInfer<H>, NoInfer<D>], 'float32'>,
   v: Tensor<readonly [NoInfer<N>, NoInfer<H>, E], 'float32'>,
   offsets: Tensor<readonly [Dim], 'int32'>,
-  { scale }: { readonly scale?: number } = {},
+  options: { readonly scale?: number } = {},
 ): Tensor<readonly [B, T, H, E], 'float32'> {
-  return forwardOp([q as Loose, k as Loose, v as Loose, offsets as Loose], {
+  return targetAttentionSums(q as Loose, k as Loose, v as Loose, offsets, options).y as Loose
+}
+
+/**
+ * The same, with log(sum of exp(scores)) of each query, [B, H, T], -Infinity for a user without rows: results over
+ * several histories are then one over all of them, each history weighing as much as its sum.
+ */
+export function targetAttentionSums(
+  q: Loose,
+  k: Loose,
+  v: Loose,
+  offsets: Tensor,
+  { scale }: { readonly scale?: number } = {},
+): { readonly y: Loose; readonly logSumExp: Loose } {
+  const [y, logSumExp] = forwardOp([q, k, v, offsets], {
     scale: scale ?? defaultScale('targetAttention', q.shape as readonly Dim[]),
-  })[0] as Loose
+  }) as readonly [Loose, Loose]
+  return { y, logSumExp }
 }

@@ -1,5 +1,6 @@
 /** Every system by name. */
 import { chorusCvr } from './chorusCvr/index.js'
+import { farm } from './farm/index.js'
 import { frequency } from './frequency/index.js'
 import { mmoe } from './mmoe/index.js'
 import { popularity } from './popularity/index.js'
@@ -7,7 +8,7 @@ import { sasrec } from './sasrec/index.js'
 import { sharedBottom } from './sharedBottom/index.js'
 
 export const sequenceSystems = { popularity, sasrec, frequency } as const
-export const rankingSystems = { mmoe, 'shared-bottom': sharedBottom, 'chorus-cvr': chorusCvr } as const
+export const rankingSystems = { mmoe, 'shared-bottom': sharedBottom, 'chorus-cvr': chorusCvr, farm } as const
 export const systems = { ...sequenceSystems, ...rankingSystems } as const
 
 export type SequenceSystemName = keyof typeof sequenceSystems

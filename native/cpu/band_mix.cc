@@ -16,25 +16,17 @@
 #include "hwy/highway.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 #include <vector>
 
+#include "cpu/band_waves-inl.h"
 #include "cpu/check.h"
 #include "cpu/families.h"
-#include "cpu/rows-inl.h"
 #include "cpu/variants.h"
 
 #ifndef KAIROS_CPU_BAND_MIX_CC_
 #define KAIROS_CPU_BAND_MIX_CC_
 namespace kairos {
 namespace {
-
-constexpr int kWaves = 5;  // that a pass over the rows holds in registers
-constexpr int64_t kMostWaveFloats = int64_t{1} << 24;
-
-int64_t WaveCount(int64_t length, int64_t cutoff) { return std::min(2 * cutoff - 1, length); }
-int64_t Passes(int64_t waves) { return (waves + kWaves - 1) / kWaves; }
 
 Status CheckOperands(const CheckContext& context) {
   const TensorSpec& x = context.inputs[0];
@@ -65,23 +57,6 @@ Status CheckMixBackward(const CheckContext& context) {
   return ExpectTensor(context, "dscale", context.outputs[1], DType::kFloat32, scale);
 }
 
-// wave[pass][t][kWaves]; waves beyond the last are zero.
-std::vector<float> MakeWaves(int64_t length, int64_t cutoff) {
-  const int64_t count = WaveCount(length, cutoff), passes = Passes(count);
-  std::vector<float> waves(static_cast<size_t>(passes * length * kWaves));
-  for (int64_t w = 0; w < count; ++w)
-    for (int64_t t = 0; t < length; ++t) {
-      const int64_t k = (w + 1) / 2;
-      const double turns = static_cast<double>(k * t % length) / static_cast<double>(length);
-      const double angle = 2 * std::numbers::pi * turns;
-      // DC and, for even lengths, the last cosine have no sine beside them.
-      const double power = (k == 0 || 2 * k == length ? 1.0 : 2.0) / static_cast<double>(length);
-      waves[(w / kWaves * length + t) * kWaves + w % kWaves] =
-          static_cast<float>(std::sqrt(power) * (w % 2 == 1 || w == 0 ? std::cos(angle) : std::sin(angle)));
-    }
-  return waves;
-}
-
 }  // namespace
 }  // namespace kairos
 #endif  // KAIROS_CPU_BAND_MIX_CC_
@@ -89,138 +64,6 @@ std::vector<float> MakeWaves(int64_t length, int64_t cutoff) {
 HWY_BEFORE_NAMESPACE();
 namespace kairos::HWY_NAMESPACE {
 namespace {
-
-// Vectors of a block of columns: with kWaves amplitudes each they fill the registers.
-constexpr int kMostVectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(FloatTag()));
-
-// A block of columns of one item. Of its last vector `live` lanes count.
-struct Block {
-  int64_t length, step;  // from one row to the next
-  int64_t passes;
-  size_t live;
-  const float* waves;
-};
-
-// amplitudes[pass][wave][vector] of x.
-template <int kVectors>
-HWY_INLINE void Project(const Block& block, const float* x, float* amplitudes) {
-  const FloatTag d;
-  const float* wave = block.waves;
-  for (int64_t pass = 0; pass < block.passes; ++pass, amplitudes += kWaves * kVectors * kLanes) {
-    FloatVector sum[kWaves][kVectors];
-#pragma GCC unroll 8
-    for (int w = 0; w < kWaves; ++w)
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sum[w][v] = hn::Zero(d);
-    const float* row = x;
-    for (int64_t t = 0; t < block.length; ++t, row += block.step, wave += kWaves) {
-      FloatVector value[kVectors];
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        value[v] = Load(d, row + v * kLanes, v == kVectors - 1 ? block.live : kLanes);
-#pragma GCC unroll 8
-      for (int w = 0; w < kWaves; ++w) {
-        const FloatVector height = hn::Set(d, wave[w]);
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) sum[w][v] = hn::MulAdd(height, value[v], sum[w][v]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int w = 0; w < kWaves; ++w)
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[w][v], d, amplitudes + (w * kVectors + v) * kLanes);
-  }
-}
-
-// y = scale x + (1 - scale) times the waves of those amplitudes.
-template <int kVectors>
-HWY_INLINE void Blend(const Block& block, const float* x, const float* scale, const float* amplitudes,
-                      float* y) {
-  const FloatTag d;
-  const float* wave = block.waves;
-  for (int64_t pass = 0; pass < block.passes; ++pass, amplitudes += kWaves * kVectors * kLanes) {
-    FloatVector by[kVectors], amplitude[kWaves][kVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      by[v] = Load(d, scale + v * kLanes, v == kVectors - 1 ? block.live : kLanes);
-      const FloatVector low = hn::Sub(hn::Set(d, 1), by[v]);
-#pragma GCC unroll 8
-      for (int w = 0; w < kWaves; ++w)
-        amplitude[w][v] = hn::Mul(low, hn::LoadU(d, amplitudes + (w * kVectors + v) * kLanes));
-      if (pass > 0) by[v] = hn::Set(d, 1);
-    }
-    const float* from = pass == 0 ? x : y;
-    float* to = y;
-    for (int64_t t = 0; t < block.length; ++t, from += block.step, to += block.step, wave += kWaves) {
-      FloatVector value[kVectors];
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        value[v] = hn::Mul(by[v], Load(d, from + v * kLanes, v == kVectors - 1 ? block.live : kLanes));
-#pragma GCC unroll 8
-      for (int w = 0; w < kWaves; ++w) {
-        const FloatVector height = hn::Set(d, wave[w]);
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) value[v] = hn::MulAdd(height, amplitude[w][v], value[v]);
-      }
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        Store(value[v], d, to + v * kLanes, v == kVectors - 1 ? block.live : kLanes);
-    }
-  }
-}
-
-// dscale += sum_t dy x - sum_w amplitude_w(dy) amplitude_w(x), for the block's columns.
-template <int kVectors>
-HWY_INLINE void AddScaleGradient(const Block& block, const float* x, const float* dy, const float* of_x,
-                                 const float* of_dy, double* dscale) {
-  const FloatTag d;
-  for (int v = 0; v < kVectors; ++v) {
-    const size_t live = v == kVectors - 1 ? block.live : kLanes;
-    FloatVector sum = hn::Zero(d);
-    for (int64_t t = 0; t < block.length; ++t) {
-      const int64_t at = t * block.step + v * kLanes;
-      sum = hn::MulAdd(Load(d, dy + at, live), Load(d, x + at, live), sum);
-    }
-    for (int64_t w = 0; w < block.passes * kWaves; ++w) {
-      const int64_t at = (w * kVectors + v) * kLanes;
-      sum = hn::NegMulAdd(hn::LoadU(d, of_dy + at), hn::LoadU(d, of_x + at), sum);
-    }
-    float lanes[kLanes];
-    hn::StoreU(sum, d, lanes);
-    for (size_t lane = 0; lane < live; ++lane) dscale[v * kLanes + lane] += lanes[lane];
-  }
-}
-
-struct MixBlock {
-  template <int kVectors>
-  static void Run(const Block& block, const float* x, const float* scale, float* y, float* amplitudes) {
-    Project<kVectors>(block, x, amplitudes);
-    Blend<kVectors>(block, x, scale, amplitudes, y);
-  }
-};
-
-struct MixBackwardBlock {
-  template <int kVectors>
-  static void Run(const Block& block, const float* x, const float* scale, const float* dy, float* dx,
-                  double* dscale, float* amplitudes) {
-    float* of_x = amplitudes + block.passes * kWaves * kVectors * kLanes;
-    Project<kVectors>(block, dy, amplitudes);
-    Project<kVectors>(block, x, of_x);
-    AddScaleGradient<kVectors>(block, x, dy, of_x, amplitudes, dscale);
-    Blend<kVectors>(block, dy, scale, amplitudes, dx);
-  }
-};
-
-template <class Body, class... Args>
-void WithVectors(int64_t vectors, const Args&... args) {
-  switch (vectors) {
-    case 1: return Body::template Run<1>(args...);
-    case 2: return Body::template Run<2>(args...);
-    case 3: return Body::template Run<std::min(3, kMostVectors)>(args...);
-    case 4: return Body::template Run<std::min(4, kMostVectors)>(args...);
-  }
-}
 
 HWY_MAYBE_UNUSED void CopyFloats(ThreadTeam& team, const float* from, float* to, int64_t count) {
   team.ParallelFor(count, 1 << 15,
@@ -283,7 +126,8 @@ class BandMix final : public BandKernel {
           float* amplitudes = reinterpret_cast<float*>(context.scratch) + AmplitudeFloats() * thread;
           ForBlocks(begin, end, shape.Last(),
                     [&](const Block& block, int64_t column, int64_t at, int64_t vectors) {
-                      WithVectors<MixBlock>(vectors, block, x + at, scale + column, y + at, amplitudes);
+                      WithVectors<MixBlock>(vectors, block, x + at, Gains{nullptr, scale + column, 1}, y + at,
+                                            amplitudes);
                     });
         });
   }
@@ -321,7 +165,8 @@ class BandMixBackward final : public BandKernel {
           float* amplitudes = reinterpret_cast<float*>(sums + channels);
           ForBlocks(begin, end, channels,
                     [&](const Block& block, int64_t column, int64_t at, int64_t vectors) {
-                      WithVectors<MixBackwardBlock>(vectors, block, x + at, scale + column, dy + at, dx + at,
+                      WithVectors<MixBackwardBlock>(vectors, block, x + at, Gains{nullptr, scale + column, 1},
+                                                    dy + at, dx + at, static_cast<double*>(nullptr),
                                                     sums + column, amplitudes);
                     });
         });

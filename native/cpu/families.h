@@ -9,6 +9,7 @@ namespace kairos {
 
 #define KAIROS_FAMILIES(F) \
   F(Attention)             \
+  F(BandGains)             \
   F(BandMix)               \
   F(CrossEntropy)          \
   F(Dropout)               \

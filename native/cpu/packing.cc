@@ -20,7 +20,7 @@ namespace kairos::HWY_NAMESPACE {
 namespace {
 
 // -----------------------------------------------------------------------------------------------------------
-// packPadded: range[batch, 2] -> rows[packed], columns[packed], count, slots[batch * time]
+// packPadded: range[batch, 2] -> rows[packed], columns[packed], count, slots[batch * time], offsets[batch + 1]
 
 Status CheckPackPadded(const CheckContext& context) {
   const int64_t time = context.attributes.Int("time");
@@ -39,7 +39,8 @@ Status CheckPackPadded(const CheckContext& context) {
       return Refuse(context, "rows", "room for every position", list.shape.ToString());
   }
   KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "count", context.outputs[2], DType::kInt32, Shape{}));
-  return ExpectTensor(context, "slots", context.outputs[3], DType::kInt32, Shape{positions});
+  KAIROS_RETURN_IF_ERROR(ExpectTensor(context, "slots", context.outputs[3], DType::kInt32, Shape{positions}));
+  return ExpectTensor(context, "offsets", context.outputs[4], DType::kInt32, Shape{range.shape[0] + 1});
 }
 
 std::unique_ptr<Kernel> PreparePackPadded(PrepareContext& prepare) {
@@ -49,6 +50,7 @@ std::unique_ptr<Kernel> PreparePackPadded(PrepareContext& prepare) {
     int32_t* rows = context.outputs[0].As<int32_t>();
     int32_t* columns = context.outputs[1].As<int32_t>();
     int32_t* slots = context.outputs[3].As<int32_t>();
+    int32_t* offsets = context.outputs[4].As<int32_t>();
     int32_t packed = 0;
     std::fill_n(slots, sequences * time, -1);
     for (int64_t sequence = 0; sequence < sequences; ++sequence)
@@ -57,14 +59,17 @@ std::unique_ptr<Kernel> PreparePackPadded(PrepareContext& prepare) {
         if (bound < 0 || bound > time)
           context.fault.RaiseBound("bound", 2 * sequence + edge, bound, 0, time, 0);
       }
+    std::fill_n(offsets, sequences + 1, 0);
     if (!context.fault.raised.load())
-      for (int64_t sequence = 0; sequence < sequences; ++sequence)
+      for (int64_t sequence = 0; sequence < sequences; ++sequence) {
         for (int32_t t = range[2 * sequence]; t < range[2 * sequence + 1]; ++t) {
           const int32_t at = static_cast<int32_t>(sequence * time) + t;
           slots[at] = packed;
           rows[packed] = at;
           columns[packed++] = t;
         }
+        offsets[sequence + 1] = packed;
+      }
     *context.outputs[2].As<int32_t>() = packed;
   });
 }

@@ -27,6 +27,11 @@ const spread = (rows: number, positions: number): [picked: ReferenceArray, inver
     typed('int32', [rows], (row) => places[row] as number),
   ]
 }
+/** Positions [start, end) of each sequence. */
+const ranges = (count: number, time: number): ReferenceArray => {
+  const bounds = Array.from({ length: count }, () => [random.int(time + 1), random.int(time + 1)].sort((a, b) => a - b))
+  return typed('int32', [count, 2], (index) => bounds.flat()[index] as number)
+}
 const seed = typed('int32', [2], (index) => 1234 + index)
 const plain = { transposeA: false, transposeB: false, activation: 'none' }
 
@@ -218,6 +223,17 @@ const byName: Readonly<Record<string, (own: readonly OpCase[]) => OpCase[]>> = {
   bandMixBackward: () => [
     { inputs: [float(24, 50, 64), float(64), float(24, 50, 64)], attributes: { cutoff: 3 } },
     { inputs: [float(3, 210, 40), float(40), float(3, 210, 40)], attributes: { cutoff: 7 } },
+  ],
+  bandGains: () => [
+    { inputs: [float(24, 50, 64), float(24, 1), float(24, 1)], attributes: { cutoff: 3 } },
+    { inputs: [float(9, 210, 40), float(9, 40), float(9, 40), ranges(9, 210)], attributes: { cutoff: 7 } },
+  ],
+  bandGainsBackward: () => [
+    { inputs: [float(24, 50, 64), float(24, 1), float(24, 1), float(24, 50, 64)], attributes: { cutoff: 3 } },
+    {
+      inputs: [float(9, 210, 40), float(9, 40), float(9, 40), float(9, 210, 40), ranges(9, 210)],
+      attributes: { cutoff: 7 },
+    },
   ],
   targetRank: () => [{ inputs: [float(100, 3647), ids(3647, 100), ids(3647, 100, 50)], attributes: {} }],
   topK: () => [
