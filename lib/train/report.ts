@@ -3,7 +3,18 @@ import { formatBytes } from '../graph/explain.js'
 import type { Series } from './chart.js'
 import { formatSeconds } from './progress.js'
 import { type Curve, curvesOf, type RunCurves } from './reportData.js'
-import { charts, facts, figure, htmlPage, type ResultTable, resultTable, section, type Tile, tiles, writePage } from './reportPage.js'
+import {
+  charts,
+  facts,
+  figure,
+  htmlPage,
+  type ResultTable,
+  resultTable,
+  section,
+  type Tile,
+  tiles,
+  writePage,
+} from './reportPage.js'
 import { readLog } from './runLog.js'
 import { formatCell } from './table.js'
 

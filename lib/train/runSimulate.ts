@@ -34,5 +34,5 @@ export async function runSimulate(
     files.push('report.html')
   }
   print(`${output}: ${files.join(', ')}`)
-  print(`Next: npx kairos train --system mmoe --config ${join(output, 'train.yaml')}`)
+  print(`Next: npx kairos train --system ${written.system} --config ${join(output, 'train.yaml')}`)
 }

@@ -16,6 +16,8 @@ export interface Preset<K extends KnobsSchema = KnobsSchema> {
   schema(knobs: z.output<K>): AnySchema
   /** How rows are divided in the configuration that is written beside them. */
   readonly split: 'by-time' | 'by-group'
+  /** The system that its rows are made for, as `kairos train` calls it. */
+  readonly system: string
 }
 
 /** The knobs of a preset, all of them optional. */

@@ -24,6 +24,8 @@ export interface WriteOptions extends SimulateOptions {
 export interface Written {
   readonly preset: PresetName
   readonly description: string
+  /** The system that the rows are made for. */
+  readonly system: string
   readonly knobs: Readonly<Record<string, unknown>>
   readonly events: number
   readonly rows: number
@@ -74,6 +76,7 @@ export async function writeSimulation<P extends Preset>(
     const written = {
       preset: work.preset,
       description: preset.description,
+      system: preset.system,
       knobs: work.knobs,
       events: prepared.events,
       rows: tables.rows.rowCount,
@@ -107,7 +110,7 @@ const describe = ({ preset, knobs, exposure, part }: Work) => ({
 function trainConfig(preset: Preset, { knobs }: Work, data: string): string {
   const { features }: { features: Features } = preset.schema(knobs)
   const text = stringify({ data, split: preset.split, schema: features }, { lineWidth: 120 })
-  return `# kairos train --system mmoe --config ${data.replace(/[^/\\]*$/, 'train.yaml')}\n${text}`
+  return `# kairos train --system ${preset.system} --config ${data.replace(/[^/\\]*$/, 'train.yaml')}\n${text}`
 }
 
 async function writeWhole(path: string, text: string): Promise<void> {

@@ -67,4 +67,5 @@ export const chorusCvr = {
   knobs,
   schema,
   split: 'by-time',
+  system: 'chorus-cvr',
 } as const satisfies Preset<typeof knobs>

@@ -106,4 +106,5 @@ export const farm = {
   knobs,
   schema,
   split: 'by-group',
+  system: 'farm',
 } as const satisfies Preset<typeof knobs>

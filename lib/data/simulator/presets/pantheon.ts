@@ -95,4 +95,5 @@ export const pantheon = {
   knobs,
   schema,
   split: 'by-time',
+  system: 'mmoe',
 } as const satisfies Preset<typeof knobs>
