@@ -134,8 +134,8 @@ describe('the registry', () => {
 
   it('gives kernels the attributes that the table declares', () => {
     for (const op of ops) {
+      if (op.elementwise || op.expand) continue
       const { attributes } = kernelTable[(op.kernel ?? op.name) as KernelName]
-      if (op.elementwise) continue
       for (const example of casesOf(op, 1)) {
         for (const [key, type] of Object.entries(attributes)) {
           const value = example.attributes[key.replace('?', '')]
