@@ -7,7 +7,7 @@ import { variableName } from '../../lib/graph/autodiff.js'
 import type { ReferenceArray } from '../../lib/graph/defineOp.js'
 import { reachable } from '../../lib/graph/graph.js'
 import { type InterpretOptions, interpret } from '../../lib/graph/interpret.js'
-import { type Tensor, tensorOf, type Variable } from '../../lib/graph/node.js'
+import { type Node, type Tensor, tensorOf, type Variable } from '../../lib/graph/node.js'
 import { GraphRunner } from '../../lib/graph/runner.js'
 import { createParameters } from '../../lib/graph/stores.js'
 import { toTyped } from '../../lib/ops/support.js'
@@ -146,9 +146,10 @@ export class GraphFuzzer implements Fuzzer {
     random: Random,
   ): void {
     const tensors = traced(outputs)
-    // Padding rows have no gradient, by definition and against all slopes.
+    // Padding rows have no gradient, nor what is held constant, by definition and against all slopes.
     const loss = tensors.loss as Tensor
-    if (reachable([loss.value]).some(({ attributes }) => attributes.paddingIndex !== undefined)) return
+    const isHeld = ({ op, attributes }: Node) => attributes.paddingIndex !== undefined || op?.name === 'stopGradient'
+    if (reachable([loss.value]).some(isHeld)) return
     const moving = [...names].map(([leaf, name]) => ({
       leaf,
       gradient: name === null ? null : (tensors[name] ?? null),
