@@ -6,6 +6,7 @@
  * use these to compare with published numbers that were made so, and where the candidates are given by the task.
  */
 import { KairosError } from '../core/errors.js'
+import { firstAbove } from '../core/firstAbove.js'
 import { createRandom, type Random } from '../core/random.js'
 import { refuse } from './accumulator.js'
 
@@ -113,15 +114,7 @@ export class NegativeSampler {
   private one(random: Random): number {
     if (!this.mass) return random.int(this.itemCount)
     const { mass } = this
-    const target = random.uniform() * (mass.at(-1) as number)
-    let low = 0
-    let high = mass.length - 1
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((mass[middle] as number) > target) high = middle
-      else low = middle + 1
-    }
-    return low
+    return firstAbove(mass, random.uniform() * (mass.at(-1) as number))
   }
 
   private weightOf(item: number): number {

@@ -9,6 +9,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { writeWhole } from '../data/wholeFile.js'
 import { Executor } from '../runtime/index.js'
 import type { Proof } from '../systems/proof.js'
 import { proofs } from '../systems/proofs.js'
@@ -25,7 +26,7 @@ import { type ProofRows, proofRows, type RowSource } from './proofData.js'
 import { proofJson } from './proofJson.js'
 import { proofReport } from './proofReport.js'
 import { Results } from './results.js'
-import { type FinishedRun, loadFinished, replace, saveFinished } from './runStore.js'
+import { type FinishedRun, loadFinished, saveFinished } from './runStore.js'
 import { armTable, pointTables, sizeTable, tally, verdictTable } from './tables.js'
 import { trainArm } from './trainArm.js'
 import { judgeLines, type LineVerdict } from './verdicts.js'
@@ -85,10 +86,13 @@ export async function proveSystem(
     const head =
       `# ${proof.title}\n\n\`${command}\`, ${plan.seeds} seeds, ${facts.date.slice(0, 10)}, ` +
       `${facts.environment.CPU}, ${threads} threads. ${tally(verdicts)}.\n`
-    await replace(join(output, 'proof.md'), `${head}\n${markdown.join('\n')}\n## Cost\n\n\`\`\`\n${cost}\`\`\`\n`)
-    await replace(join(output, 'cost.md'), cost)
-    await replace(join(output, 'proof.json'), await proofJson(proof, plan, results, verdicts, facts))
-    await replace(join(output, 'report.html'), await proofReport(proof, plan, results, { verdicts, sections, facts }))
+    await writeWhole(join(output, 'proof.md'), `${head}\n${markdown.join('\n')}\n## Cost\n\n\`\`\`\n${cost}\`\`\`\n`)
+    await writeWhole(join(output, 'cost.md'), cost)
+    await writeWhole(join(output, 'proof.json'), await proofJson(proof, plan, results, verdicts, facts))
+    await writeWhole(
+      join(output, 'report.html'),
+      await proofReport(proof, plan, results, { verdicts, sections, facts }),
+    )
     print(`Report: ${join(output, 'report.html')}`)
     return { verdicts, results, output }
   } finally {

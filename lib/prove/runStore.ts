@@ -4,8 +4,9 @@
  *     <path>.json   settings, seconds, names and offsets of statistics
  *     <path>.f64    their sums by user, term by term: numerators, denominators
  */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { writeWhole } from '../data/wholeFile.js'
 import { USER_GROUPS, type UserStatistic } from '../metrics/index.js'
 import { firstDifference, type Json } from '../train/manifest.js'
 import type { PlannedRun } from './plan.js'
@@ -56,8 +57,8 @@ export async function saveFinished(folder: string, run: PlannedRun, result: ArmR
   })
   await mkdir(dirname(path), { recursive: true })
   // The facts last: without them there is no run.
-  await replace(`${path}.f64`, new Uint8Array(sums.buffer))
-  await replace(`${path}.json`, `${JSON.stringify(facts, null, 1)}\n`)
+  await writeWhole(`${path}.f64`, new Uint8Array(sums.buffer))
+  await writeWhole(`${path}.json`, `${JSON.stringify(facts, null, 1)}\n`)
   return { run, time, ...result }
 }
 
@@ -95,15 +96,4 @@ function statisticsOf(facts: Facts, sums: Float64Array): Record<string, UserStat
       },
     ]),
   )
-}
-
-/** Whole or not at all. */
-export async function replace(path: string, content: string | Uint8Array): Promise<void> {
-  const half = `${path}.${process.pid}.half`
-  try {
-    await writeFile(half, content)
-    await rename(half, path)
-  } finally {
-    await rm(half, { force: true })
-  }
 }

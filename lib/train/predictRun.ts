@@ -1,9 +1,10 @@
 /** `kairos predict`: what a finished run says of new rows: items for users, or a probability for each task. */
-import { open, rename, rm } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { KairosError } from '../core/errors.js'
 import { rowOf } from '../core/ragged.js'
 import { loadEncoding, readDataset } from '../data/index.js'
 import { readSequences } from '../data/sequences.js'
+import { makeWhole } from '../data/wholeFile.js'
 import { compile } from '../graph/compile.js'
 import { createParameters, createState } from '../graph/stores.js'
 import { topK } from '../ops/index.js'
@@ -142,10 +143,9 @@ const csv = (value: Value): string => (Array.isArray(value) ? value.join(' ') : 
 /** Lines between two writes. */
 const CHUNK = 512
 
-async function write(path: string, format: 'csv' | 'jsonl', lines: AsyncIterable<Line>): Promise<number> {
-  const half = `${path}.${process.pid}.half`
-  let count = 0
-  try {
+const write = (path: string, format: 'csv' | 'jsonl', lines: AsyncIterable<Line>): Promise<number> =>
+  makeWhole(path, async (half) => {
+    let count = 0
     const file = await open(half, 'w')
     try {
       let buffer: string[] = []
@@ -161,9 +161,5 @@ async function write(path: string, format: 'csv' | 'jsonl', lines: AsyncIterable
     } finally {
       await file.close()
     }
-    await rename(half, path)
-  } finally {
-    await rm(half, { force: true })
-  }
-  return count
-}
+    return count
+  })

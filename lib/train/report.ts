@@ -1,4 +1,5 @@
 /** `report.html`: one page for one run, in one file that asks the network for nothing. */
+import { writeWhole } from '../data/wholeFile.js'
 import { formatBytes } from '../graph/explain.js'
 import type { Series } from './chart.js'
 import { formatSeconds } from './progress.js'
@@ -13,7 +14,6 @@ import {
   section,
   type Tile,
   tiles,
-  writePage,
 } from './reportPage.js'
 import { readLog } from './runLog.js'
 import { formatCell } from './table.js'
@@ -30,7 +30,7 @@ export interface ReportOptions {
 
 /** Writes the page, whole or not at all. */
 export async function writeReport(path: string, options: ReportOptions): Promise<void> {
-  await writePage(path, renderReport(options, await curvesOf(readLog(options.log))))
+  await writeWhole(path, renderReport(options, await curvesOf(readLog(options.log))))
 }
 
 export function renderReport({ title, results = [] }: ReportOptions, run: RunCurves): string {

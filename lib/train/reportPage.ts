@@ -1,5 +1,4 @@
 /** Parts of the pages that reports are made of: one file each, which asks the network for nothing. */
-import { rename, rm, writeFile } from 'node:fs/promises'
 import { COLOURS, escapeHtml, lineChart, type Series } from './chart.js'
 import { reportStyle } from './reportStyle.js'
 import { type Cell, formatCell } from './table.js'
@@ -41,17 +40,6 @@ ${content}
 </body>
 </html>
 `
-
-/** Writes a page, whole or not at all. */
-export async function writePage(path: string, html: string): Promise<void> {
-  const half = `${path}.${process.pid}.half`
-  try {
-    await writeFile(half, html)
-    await rename(half, path)
-  } finally {
-    await rm(half, { force: true })
-  }
-}
 
 /** Nothing where there is no content. */
 export const section = (title: string, content: string): string =>

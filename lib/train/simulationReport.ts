@@ -1,10 +1,11 @@
 /** The page of `kairos simulate --report`: what was simulated, next to what was asked for. */
 import type { Statistics, Written } from '../data/simulator/index.js'
-import { charts, facts, figure, htmlPage, resultTable, section, tiles, writePage } from './reportPage.js'
+import { writeWhole } from '../data/wholeFile.js'
+import { charts, facts, figure, htmlPage, resultTable, section, tiles } from './reportPage.js'
 
 /** Writes the page, whole or not at all. */
 export const writeSimulationReport = (path: string, written: Written, statistics: Statistics): Promise<void> =>
-  writePage(path, renderSimulation(written, statistics))
+  writeWhole(path, renderSimulation(written, statistics))
 
 export function renderSimulation({ preset, knobs, description }: Written, statistics: Statistics): string {
   return htmlPage({

@@ -92,7 +92,7 @@ export function interceptFor(rate: number, logits: Float64Array, weights?: Float
   return (low + high) / 2
 }
 
-/** Running sums of (rank + 1)^-exponent, scaled to end at 1: a Zipf law, to draw from by `rankOf`. */
+/** Running sums of (rank + 1)^-exponent, scaled to end at 1: a Zipf law, to draw from by `firstAbove`. */
 export function zipf(count: number, exponent: number): Float64Array {
   const sums = new Float64Array(count)
   let sum = 0
@@ -101,18 +101,6 @@ export function zipf(count: number, exponent: number): Float64Array {
     sums[rank] = sum
   }
   return sums.map((value) => value / sum)
-}
-
-/** The rank whose part of [0, 1) holds u. */
-export function rankOf(sums: Float64Array, u: number): number {
-  let low = 0
-  let high = sums.length - 1
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((sums[middle] as number) > u) high = middle
-    else low = middle + 1
-  }
-  return low
 }
 
 /** A vector of length 1 in the direction of out[begin .. begin + width). */

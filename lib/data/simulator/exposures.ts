@@ -2,7 +2,8 @@
  * The process of 'chorus-cvr' and 'pantheon': requests of users, filled by a logging policy, with objectives whose
  * logits are standardised scores. A unit is a request.
  */
-import { interceptFor, mixing, momentsOf, rankOf, sigmoid, zipf } from './calibration.js'
+import { firstAbove } from '../../core/firstAbove.js'
+import { interceptFor, mixing, momentsOf, sigmoid, zipf } from './calibration.js'
 import { Draws } from './draws.js'
 import { type Draw, type Prepared, type Process, START } from './process.js'
 import { type ColumnKind, createTable, intsOf, type Table, type TableColumn } from './tables.js'
@@ -90,7 +91,7 @@ export function exposureProcess<K extends ExposureKnobs>(preset: ExposurePreset<
       draws.at(i)
       model.openRequest(draws.int(knobs.users), START + draws.uniform() * knobs.days * 86400)
       model.openExposure(draws)
-      model.score(rankOf(popularity, draws.uniform()), n, raw)
+      model.score(firstAbove(popularity, draws.uniform()), n, raw)
       raws.set(raw, i * n)
     }
     const moments = momentsOf(raws, n)
@@ -207,11 +208,11 @@ function createPolicy(
   function expose(place: number): void {
     draws.at(request, place + 1)
     model.openExposure(draws)
-    let item = rankOf(popularity, draws.uniform())
+    let item = firstAbove(popularity, draws.uniform())
     if (selection > 0) {
       // The first places are the most selective; their mean is `selection`.
       const strength = 2 * selection * (1 - (place + 0.5) / perRequest)
-      const other = rankOf(popularity, draws.uniform())
+      const other = firstAbove(popularity, draws.uniform())
       if (draws.uniform() < sigmoid(strength * (preference(other) - preference(item)))) item = other
     }
     model.score(item, n, raw)

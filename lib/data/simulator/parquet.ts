@@ -1,5 +1,4 @@
 /** Tables as Parquet files, written by DuckDB from our arrays: a copy per column and chunk, no object per row. */
-import { rename, rm } from 'node:fs/promises'
 import {
   ARRAY,
   DOUBLE,
@@ -12,6 +11,7 @@ import {
   INTEGER,
 } from '@duckdb/node-api'
 import { quoteName, quoteText } from '../duckdb/sql.js'
+import { makeWhole } from '../wholeFile.js'
 import type { Table, TableColumn } from './tables.js'
 
 export interface ParquetFile {
@@ -99,15 +99,14 @@ export async function writeParquet({ path, table, threads }: ParquetFile): Promi
     threads: String(threads),
   })
   const connection = await instance.connect()
-  const half = `${path}.${process.pid}.half`
   try {
     await load(connection, table)
-    await connection.run(
-      `copy (${selection(table)}) to ${quoteText(half)} (format parquet, compression zstd, row_group_size 131072)`,
-    )
-    await rename(half, path)
+    await makeWhole(path, async (half) => {
+      await connection.run(
+        `copy (${selection(table)}) to ${quoteText(half)} (format parquet, compression zstd, row_group_size 131072)`,
+      )
+    })
   } finally {
-    await rm(half, { force: true })
     connection.closeSync()
     instance.closeSync()
   }

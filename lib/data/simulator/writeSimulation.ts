@@ -1,8 +1,9 @@
 /** The tables of a simulation as Parquet files, with what it takes to train on them. */
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import type { Features } from '../features.js'
+import { writeWhole } from '../wholeFile.js'
 import type { Statistics } from './measures.js'
 import { Pool } from './pool.js'
 import type { KnobsInput, Preset } from './preset.js'
@@ -111,14 +112,4 @@ function trainConfig(preset: Preset, { knobs }: Work, data: string): string {
   const { features }: { features: Features } = preset.schema(knobs)
   const text = stringify({ data, split: preset.split, schema: features }, { lineWidth: 120 })
   return `# kairos train --system ${preset.system} --config ${data.replace(/[^/\\]*$/, 'train.yaml')}\n${text}`
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  const half = `${path}.${process.pid}.half`
-  try {
-    await writeFile(half, text)
-    await rename(half, path)
-  } finally {
-    await rm(half, { force: true })
-  }
 }
