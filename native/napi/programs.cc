@@ -44,6 +44,9 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
     machine.matmul = MatmulChoice::kOneDnn;
   else if (matmul != "auto")
     Refuse(ErrorCode::kArgument, place.op, "matmul", "own, onednn or auto", Quote(matmul));
+
+  const std::string device = ReadString(place.In("device"), options.Get("device"));
+  if (device != "cpu") ThrowIfError(OpenDevice(device, &machine.device));
   return MakeHandle(ExecutorCell::Create(info.Env(), machine), info.Env());
 }
 

@@ -49,6 +49,7 @@ class Store {
 
   // These ask the caller to hold the mutex: shared for reading, exclusive for writing.
   std::byte* data(size_t entry) const { return blocks_[entry]->data(); }
+  Block& block(size_t entry) { return *blocks_[entry]; }
   // Makes a buffer this store's own before it is written. False when memory is exhausted; nothing has changed
   // then.
   bool Unshare(size_t entry);

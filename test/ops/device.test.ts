@@ -129,9 +129,10 @@ function walk(title: string, setting: Setting, walked: readonly OpDefinition[]):
   })
 }
 
-for (const setting of settings) walk(`${setting.variant}, ${setting.threads} threads`, setting, ops)
+for (const setting of settings)
+  walk(elsewhere || `${setting.variant}, ${setting.threads} threads`, setting, ops)
 
-describe.skipIf(!oneDnn.available)('oneDNN', () => {
+describe.skipIf(!oneDnn.available || elsewhere !== '')('oneDNN', () => {
   const products = ops.filter(({ name }) => name === 'matmul')
   for (const variant of cpu.variants) walk(variant, { variant, threads: 2, matmul: 'onednn' }, products)
 })
