@@ -19,7 +19,8 @@ class CudaDevice final : public Device {
   std::string Describe() const override {
     cudaDeviceProp properties{};
     size_t free = 0, total = 0;
-    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess)
+    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess ||
+        cudaMemGetInfo(&free, &total) != cudaSuccess)
       return "a GPU that does not answer";
     return std::string(properties.name) + ", " + std::to_string(free >> 20) + " of " +
            std::to_string(total >> 20) + " MiB free";
@@ -63,7 +64,9 @@ class CudaDevice final : public Device {
   }
   void DestroyEvent(void* event) override { cudaEventDestroy(Event(event)); }
   void Record(void* event, void* stream) override { Keep(cudaEventRecord(Event(event), Stream(stream))); }
-  void Wait(void* stream, void* event) override { Keep(cudaStreamWaitEvent(Stream(stream), Event(event), 0)); }
+  void Wait(void* stream, void* event) override {
+    Keep(cudaStreamWaitEvent(Stream(stream), Event(event), 0));
+  }
   void Await(void* event) override { Keep(cudaEventSynchronize(Event(event))); }
   double Nanoseconds(void* begin, void* end) override {
     float milliseconds = 0;

@@ -170,7 +170,8 @@ std::vector<int32_t> PackCode(std::span<const int64_t> code, int* registers) {
     *registers = std::max(*registers, static_cast<int>(code[i + 2]) + 1);
     for (int k = 0; k < kWidth; ++k) {
       int64_t field = code[i + k];
-      if (k == 3 && operands == 0) field = static_cast<int64_t>(static_cast<int32_t>(static_cast<uint32_t>(field)));
+      if (k == 3 && operands == 0)
+        field = static_cast<int64_t>(static_cast<int32_t>(static_cast<uint32_t>(field)));
       if (k > 3 && k - 3 >= operands) field = operands == 0 ? code[i + 2] : code[i + 3];
       packed.push_back(static_cast<int32_t>(field));
     }
@@ -201,28 +202,29 @@ std::unique_ptr<DeviceKernel> PrepareChain(DevicePrepareContext& context) {
   std::vector<int64_t> table_counts;
   for (const TensorSpec& output : context.outputs) table_counts.push_back(kRows ? output.shape.Count() : 0);
 
-  return MakeKernel([=, sizes = std::array{code.size(), operands.size(), results.size()}](
-                        const LaunchContext& launch) {
-    const auto* ints = reinterpret_cast<const int32_t*>(launch.tables);
-    Chain chain{ints, ints + sizes[0], ints + sizes[0] + sizes[1], nullptr,
-                static_cast<int>(sizes[0] / kWidth), inputs, outputs};
-    if (kRows) chain.tables = chain.results + sizes[2];
-    for (int i = 0; kRows && i < outputs; ++i)
-      LaunchFlat(launch, table_counts[i], CopyTableKernel, launch.views + tables[i],
-                 launch.views + launch.inputs + i);
-    const auto start = [&](auto kernel, int64_t each) {
-      const int64_t blocks = (count + kThreads * each - 1) / (kThreads * each);
-      LaunchFlatOn(launch.stream, blocks, kThreads, kernel, launch.views, chain);
-    };
-    if (registers <= 8)
-      start(ChainKernel<8, 4>, 4);
-    else if (registers <= 16)
-      start(ChainKernel<16, 4>, 4);
-    else if (registers <= 32)
-      start(ChainKernel<32, 2>, 2);
-    else
-      start(ChainKernel<64, 1>, 1);
-  });
+  return MakeKernel(
+      [=, sizes = std::array{code.size(), operands.size(), results.size()}](const LaunchContext& launch) {
+        const auto* ints = reinterpret_cast<const int32_t*>(launch.tables);
+        Chain chain{
+            ints,   ints + sizes[0], ints + sizes[0] + sizes[1], nullptr, static_cast<int>(sizes[0] / kWidth),
+            inputs, outputs};
+        if (kRows) chain.tables = chain.results + sizes[2];
+        for (int i = 0; kRows && i < outputs; ++i)
+          LaunchFlat(launch, table_counts[i], CopyTableKernel, launch.views + tables[i],
+                     launch.views + launch.inputs + i);
+        const auto start = [&](auto kernel, int64_t each) {
+          const int64_t blocks = (count + kThreads * each - 1) / (kThreads * each);
+          LaunchFlatOn(launch.stream, blocks, kThreads, kernel, launch.views, chain);
+        };
+        if (registers <= 8)
+          start(ChainKernel<8, 4>, 4);
+        else if (registers <= 16)
+          start(ChainKernel<16, 4>, 4);
+        else if (registers <= 32)
+          start(ChainKernel<32, 2>, 2);
+        else
+          start(ChainKernel<64, 1>, 1);
+      });
 }
 
 }  // namespace

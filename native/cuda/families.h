@@ -8,8 +8,14 @@
 namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
+  F(Dropout)                   \
   F(Elementwise)               \
-  F(Movement)
+  F(LayerNorm)                 \
+  F(Matmul)                    \
+  F(Movement)                  \
+  F(Reduction)                 \
+  F(RmsNorm)                   \
+  F(Softmax)
 
 #define KAIROS_DECLARE(Name) std::span<const DeviceKernelEntry> Name##Kernels();
 KAIROS_GPU_FAMILIES(KAIROS_DECLARE)

@@ -144,9 +144,8 @@ void LaunchOn(void* stream, dim3 grid, int threads, void (*kernel)(Parameters...
 template <class... Parameters, class... Arguments>
 void LaunchFlatOn(void* stream, int64_t blocks, int, void (*kernel)(Parameters...), Arguments... arguments) {
   if (blocks > 0)
-    emulated::Enqueue(stream, [=] {
-      emulated::RunFlat([&] { kernel(static_cast<Parameters>(arguments)...); });
-    });
+    emulated::Enqueue(stream,
+                      [=] { emulated::RunFlat([&] { kernel(static_cast<Parameters>(arguments)...); }); });
 }
 
 #endif

@@ -65,7 +65,8 @@ __global__ void SwapKernel(const TensorView* x, const TensorView* out) {
     const T* from = x->As<const T>() + matrix * rows * columns;
     T* to = out->As<T>() + matrix * rows * columns;
     for (int y = y_at; y < kTile; y += step)
-      if (row + y < rows && column + x_at < columns) tile[y][x_at] = from[(row + y) * columns + column + x_at];
+      if (row + y < rows && column + x_at < columns)
+        tile[y][x_at] = from[(row + y) * columns + column + x_at];
     BlockSync();
     for (int y = y_at; y < kTile; y += step)
       if (column + y < columns && row + x_at < rows) to[(column + y) * rows + row + x_at] = tile[x_at][y];
@@ -170,11 +171,13 @@ std::unique_ptr<DeviceKernel> PrepareTranspose(DevicePrepareContext& context) {
   constexpr int64_t kMostY = 65535;
   if (!swaps || rows > kMostY || columns > kMostY)
     return PerElement(context, [permutation](const LaunchContext& launch, int64_t count, auto element) {
-      LaunchFlat(launch, count, TransposeKernel<decltype(element)>, launch.views, launch.views + 1, permutation);
+      LaunchFlat(launch, count, TransposeKernel<decltype(element)>, launch.views, launch.views + 1,
+                 permutation);
     });
   const int64_t matrices = std::min(shape.Product(0, rank - 2), kMostBlocks);
   return PerElement(context, [=](const LaunchContext& launch, int64_t count, auto element) {
-    const dim3 grid(static_cast<unsigned>(matrices), static_cast<unsigned>(rows), static_cast<unsigned>(columns));
+    const dim3 grid(static_cast<unsigned>(matrices), static_cast<unsigned>(rows),
+                    static_cast<unsigned>(columns));
     if (count > 0)
       LaunchOn(launch.stream, grid, 256, SwapKernel<decltype(element)>, launch.views, launch.views + 1);
   });
@@ -215,8 +218,8 @@ std::unique_ptr<DeviceKernel> PrepareSize(DevicePrepareContext& context) {
 
 std::span<const DeviceKernelEntry> MovementKernels() {
   static constexpr DeviceKernelEntry kEntries[] = {
-      {"copy", PrepareCopy},   {"broadcast", PrepareBroadcast}, {"transpose", PrepareTranspose},
-      {"concat", PrepareConcat}, {"slice", PrepareSlice},       {"pad", PreparePad},
+      {"copy", PrepareCopy},     {"broadcast", PrepareBroadcast}, {"transpose", PrepareTranspose},
+      {"concat", PrepareConcat}, {"slice", PrepareSlice},         {"pad", PreparePad},
       {"size", PrepareSize},
   };
   return kEntries;

@@ -52,7 +52,7 @@ class Block {
   std::byte* const data_;
   const size_t size_;
   const bool mapped_;  // from the system, page by page
-  std::mutex mutex_;  // of the copies: runs that only read may share a block
+  std::mutex mutex_;   // of the copies: runs that only read may share a block
   std::shared_ptr<DeviceMemory> mirror_;
   Newest newest_ = Newest::kHost;
 };

@@ -16,7 +16,8 @@ BlasSummary FindCublasLt() {
   std::vector<std::string> candidates;
   if (const char* path = std::getenv("KAIROS_CUBLASLT")) candidates.emplace_back(path);
   for (const char* name : {"libcublasLt.so.13", "libcublasLt.so.12"}) {
-    if (const char* root = std::getenv("CUDA_PATH")) candidates.push_back(std::string(root) + "/lib64/" + name);
+    if (const char* root = std::getenv("CUDA_PATH"))
+      candidates.push_back(std::string(root) + "/lib64/" + name);
     candidates.emplace_back(name);
   }
   for (const std::string& candidate : candidates) {
@@ -35,7 +36,8 @@ BlasSummary FindCublasLt() {
     dlclose(library);
     if (summary.found) return summary;
   }
-  if (summary.reason.empty()) summary.reason = "libcublasLt.so is not on this machine; our own product serves alone";
+  if (summary.reason.empty())
+    summary.reason = "libcublasLt.so is not on this machine; our own product serves alone";
 #else
   summary.reason = "cuBLASLt is looked for on Linux";
 #endif

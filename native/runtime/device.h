@@ -66,7 +66,7 @@ class DeviceKernel {
 struct DevicePrepareContext {
   std::span<const TensorSpec> inputs, outputs;  // capacities
   const Attributes& attributes;
-  size_t scratch_bytes = 0;  // prepare sets what Launch needs; not kept between steps
+  size_t scratch_bytes = 0;         // prepare sets what Launch needs; not kept between steps
   std::vector<std::byte> tables{};  // constants that Launch will find in device memory, 256-byte aligned
 
   template <class T>
@@ -91,8 +91,8 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  virtual const char* kind() const = 0;        // "cuda"
-  virtual std::string Describe() const = 0;    // "NVIDIA H100 80GB HBM3, 81559 MiB, 80000 MiB free"
+  virtual const char* kind() const = 0;      // "cuda"
+  virtual std::string Describe() const = 0;  // "NVIDIA H100 80GB HBM3, 81559 MiB, 80000 MiB free"
   virtual const DeviceKernelEntry* FindKernel(std::string_view name) const = 0;
   virtual std::vector<std::string> KernelNames() const = 0;
 
@@ -143,7 +143,8 @@ Status OpenDevice(std::string_view kind, std::shared_ptr<Device>* device);
 class DeviceMemory {
  public:
   // nullptr when the device's memory is exhausted.
-  static std::shared_ptr<DeviceMemory> Allocate(std::shared_ptr<Device> device, size_t bytes, bool pinned = false);
+  static std::shared_ptr<DeviceMemory> Allocate(std::shared_ptr<Device> device, size_t bytes,
+                                                bool pinned = false);
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -168,23 +169,23 @@ struct ViewPlan {
   DType dtype;
   int32_t rank;
   int32_t storage;
-  int32_t dims[kMaxRank];        // places in `polynomials`
-  int64_t capacity[kMaxRank];    // no view is ever larger
+  int32_t dims[kMaxRank];      // places in `polynomials`
+  int64_t capacity[kMaxRank];  // no view is ever larger
 };
 
 // All pointers are to device memory. `polynomials` holds each dim as: how many terms; of each, the coefficient, how
 // many factors, the factors (symbols).
 struct FrameArguments {
-  int64_t* counts;                  // per symbol: fed, then completed by computing steps
-  void* const* storages;            // per storage: fed
-  const int8_t* require_finite;     // per output: fed
+  int64_t* counts;               // per symbol: fed, then completed by computing steps
+  void* const* storages;         // per storage: fed
+  const int8_t* require_finite;  // per output: fed
   const ViewPlan* plans;
   const int64_t* polynomials;
-  TensorView* views;                // per plan
-  int view_count;                   // of all
-  int commit_begin, commit_end;     // views of the steps that write state
-  int output_begin;                 // views of outputs, to the end
-  const int32_t* computed;          // per computed symbol: symbol, storage of its count
+  TensorView* views;             // per plan
+  int view_count;                // of all
+  int commit_begin, commit_end;  // views of the steps that write state
+  int output_begin;              // views of outputs, to the end
+  const int32_t* computed;       // per computed symbol: symbol, storage of its count
   DeviceFault* fault;
 };
 

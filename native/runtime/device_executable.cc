@@ -50,7 +50,7 @@ DeviceExecutable::~DeviceExecutable() {
 }
 
 Error DeviceExecutable::OutOfMemory(const char* op, const std::string& what, size_t bytes) const {
-  return {ErrorCode::kOutOfMemory, op, what, std::to_string(bytes) + " bytes on the device",
+  return {ErrorCode::kOutOfMemory,        op, what, std::to_string(bytes) + " bytes on the device",
           "none: " + device_->Describe(), ""};
 }
 
@@ -234,8 +234,8 @@ Status DeviceExecutable::AllocateSlots() {
   size_t total = 0, offset = 0;
   bool fits = Extend(&total, header_bytes_, &offset) && Extend(&total, feed_bytes_, &offset);
   for (const ProgramOutput& output : program_->outputs) {
-    fits = fits &&
-           Extend(&total, BytesOf(program_->buffers[output.buffer], capacity_shapes_[output.buffer]), &offset);
+    fits = fits && Extend(&total, BytesOf(program_->buffers[output.buffer], capacity_shapes_[output.buffer]),
+                          &offset);
     result_offsets_.push_back(offset);
   }
   for (const size_t bytes : {8 * program_->symbols.size(), sizeof(DeviceFault)}) {
@@ -246,7 +246,7 @@ Status DeviceExecutable::AllocateSlots() {
   for (Slot& slot : slots_in_flight_) {
     slot.pinned = DeviceMemory::Allocate(device_, total, /*pinned=*/true);
     if (!slot.pinned)
-      return Error{ErrorCode::kOutOfMemory,      "bind", "pinned feeds and results",
+      return Error{ErrorCode::kOutOfMemory,          "bind", "pinned feeds and results",
                    std::to_string(total) + " bytes", "none", ""};
     slot.fed = device_->CreateEvent();
     slot.done = device_->CreateEvent();
@@ -289,9 +289,9 @@ void DeviceExecutable::LaunchProgram() {
     const int view = frame_.output_begin + static_cast<int>(i);
     if (buffer.dtype == DType::kFloat32) device_->LaunchCheckFinite(frame_, static_cast<int>(i), stream_);
     if (kept_[i] != kNone)
-      device_->LaunchKeep(frame_, view, memory_->data() + kept_[i],
-                          static_cast<int64_t>(BytesOf(buffer, capacity_shapes_[program_->outputs[i].buffer])),
-                          stream_);
+      device_->LaunchKeep(
+          frame_, view, memory_->data() + kept_[i],
+          static_cast<int64_t>(BytesOf(buffer, capacity_shapes_[program_->outputs[i].buffer])), stream_);
   }
   device_->LaunchGate(frame_, stream_);
   LaunchSteps(program_->commit_start, steps_.size());
@@ -306,8 +306,9 @@ Status DeviceExecutable::OwnResults(Slot* slot) const {
     const size_t bytes = BytesOf(program_->buffers[output.buffer], slot->shapes[output.buffer]);
     slot->results.push_back(Block::Allocate(bytes));
     if (!slot->results.back())
-      return Error{ErrorCode::kOutOfMemory,         "run", "outputs." + output.name,
-                   std::to_string(bytes) + " bytes", "none: memory is exhausted", ""};
+      return Error{ErrorCode::kOutOfMemory,     "run",
+                   "outputs." + output.name,    std::to_string(bytes) + " bytes",
+                   "none: memory is exhausted", ""};
   }
   return Ok();
 }

@@ -24,8 +24,8 @@ namespace kairos {
 
 class DeviceExecutable final : public Executable {
  public:
-  DeviceExecutable(std::shared_ptr<const Program> program, std::vector<int64_t> capacities, BindOptions options,
-                   std::shared_ptr<Device> device);
+  DeviceExecutable(std::shared_ptr<const Program> program, std::vector<int64_t> capacities,
+                   BindOptions options, std::shared_ptr<Device> device);
   ~DeviceExecutable() override;
 
   // Begin and Finish, one after the other.
@@ -51,7 +51,7 @@ class DeviceExecutable final : public Executable {
     void* done = nullptr;
     bool busy = false;
     std::vector<int64_t> counts;
-    std::vector<Shape> shapes;      // live, with computed symbols at their limits
+    std::vector<Shape> shapes;  // live, with computed symbols at their limits
     std::vector<std::byte*> storages;
     std::vector<std::shared_ptr<Block>> results;
   };
@@ -76,8 +76,8 @@ class DeviceExecutable final : public Executable {
   std::vector<std::byte> tables_;
 
   std::shared_ptr<DeviceMemory> memory_;
-  std::vector<std::byte*> addresses_;  // per storage; nullptr: known at a run
-  std::vector<size_t> kept_;           // per output: where state is kept before the commit, or SIZE_MAX
+  std::vector<std::byte*> addresses_;   // per storage; nullptr: known at a run
+  std::vector<size_t> kept_;            // per output: where state is kept before the commit, or SIZE_MAX
   std::vector<size_t> result_offsets_;  // per output, in the pinned block
   size_t scratch_offset_ = 0, feed_bytes_ = 0, header_bytes_ = 0, require_offset_ = 0;
   std::byte* header_ = nullptr;

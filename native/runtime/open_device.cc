@@ -28,7 +28,8 @@ Status OpenEmulation(std::shared_ptr<Device>* device) {
   path = path.substr(0, path.rfind('/') + 1) + "kairos_emulated.so";
   void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (module == nullptr) return Refuse("emulated", "the module that a checkout builds", dlerror());
-  const auto open = reinterpret_cast<void (*)(std::shared_ptr<Device>*)>(dlsym(module, "kairos_open_emulated"));
+  const auto open =
+      reinterpret_cast<void (*)(std::shared_ptr<Device>*)>(dlsym(module, "kairos_open_emulated"));
   if (open == nullptr) return Refuse("emulated", "a module of this version", path);
   open(device);
   return Ok();

@@ -24,8 +24,11 @@ interface Setting {
 }
 
 const { cpu, kernels, oneDnn } = describeAddon()
-const settings: Setting[] = cpu.variants.flatMap((variant) =>
-  [1, 2].map((threads) => ({ variant, threads, matmul: 'own' as const })),
+/** KAIROS_DEVICE sends the walk to another device, where variants and threads mean nothing. */
+const elsewhere = process.env.KAIROS_DEVICE && process.env.KAIROS_DEVICE !== 'cpu' ? process.env.KAIROS_DEVICE : ''
+const best = cpu.variants.at(-1) as CpuVariant
+const settings: Setting[] = (elsewhere ? [best] : cpu.variants).flatMap((variant) =>
+  (elsewhere ? [1] : [1, 2]).map((threads) => ({ variant, threads, matmul: 'own' as const })),
 )
 
 /** A case with everything that does not depend on the executor; made once, used on each. */

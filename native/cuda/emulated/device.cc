@@ -28,7 +28,8 @@ size_t MemoryOfEnvironment() {
 }
 
 double Now() {
-  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 class EmulatedDevice final : public Device {
@@ -43,7 +44,8 @@ class EmulatedDevice final : public Device {
   const char* kind() const override { return "emulated"; }
   std::string Describe() const override {
     const std::lock_guard lock(mutex_);
-    return "an emulated GPU, " + std::to_string(free_ >> 20) + " of " + std::to_string(total_ >> 20) + " MiB free";
+    return "an emulated GPU, " + std::to_string(free_ >> 20) + " of " + std::to_string(total_ >> 20) +
+           " MiB free";
   }
   const DeviceKernelEntry* FindKernel(std::string_view name) const override { return Find(name); }
   std::vector<std::string> KernelNames() const override { return Names(); }
@@ -152,6 +154,7 @@ void Enqueue(void* stream, std::function<void()> work) {
 
 }  // namespace kairos::gpu::emulated
 
-extern "C" __attribute__((visibility("default"))) void kairos_open_emulated(std::shared_ptr<kairos::Device>* device) {
+extern "C" __attribute__((visibility("default"))) void kairos_open_emulated(
+    std::shared_ptr<kairos::Device>* device) {
   *device = std::make_shared<kairos::gpu::emulated::EmulatedDevice>();
 }

@@ -82,7 +82,8 @@ void Resume(Block& block, Fiber& fiber, int index) {
 
 void RunBlock(Block& block, int threads) {
   block.all = {threads, 0, 0};
-  for (int warp = 0; warp * 32 < threads; ++warp) block.warps[warp] = {std::min(32, threads - warp * 32), 0, 0};
+  for (int warp = 0; warp * 32 < threads; ++warp)
+    block.warps[warp] = {std::min(32, threads - warp * 32), 0, 0};
   for (int i = 0; i < threads; ++i) {
     Fiber& fiber = block.fibers[i];
     if (!fiber.stack) fiber.stack.reset(new std::byte[kStackBytes]);
