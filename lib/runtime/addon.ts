@@ -126,7 +126,8 @@ export interface Addon {
     threads: number
     variant: CpuVariant
     matmul: 'own' | 'onednn' | 'auto'
-    device: DeviceKind
+    /** Default: cpu. */
+    device?: DeviceKind
   }): ExecutorHandle
   /** Resolves after the queue has drained and the threads have ended. */
   closeExecutor(executor: ExecutorHandle): Promise<void>

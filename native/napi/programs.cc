@@ -45,8 +45,9 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
   else if (matmul != "auto")
     Refuse(ErrorCode::kArgument, place.op, "matmul", "own, onednn or auto", Quote(matmul));
 
-  const std::string device = ReadString(place.In("device"), options.Get("device"));
-  if (device != "cpu") ThrowIfError(OpenDevice(device, &machine.device));
+  const Napi::Value device = options.Get("device");
+  const std::string kind = device.IsUndefined() ? "cpu" : ReadString(place.In("device"), device);
+  if (kind != "cpu") ThrowIfError(OpenDevice(kind, &machine.device));
   return MakeHandle(ExecutorCell::Create(info.Env(), machine), info.Env());
 }
 

@@ -233,7 +233,10 @@ describe('what is shared', () => {
                 subtract(slice(pooled as Loose, 1, column, 1), reshape(label as Loose, [BATCH, 1]) as Loose) as Loose,
               ),
             )
-          return { click: lossOf(b.click as Tensor, 1), buy: lossOf(b.buy as Tensor, WIDTH + 2) } as Record<string, Tensor>
+          return { click: lossOf(b.click as Tensor, 1), buy: lossOf(b.buy as Tensor, WIDTH + 2) } as Record<
+            string,
+            Tensor
+          >
         },
         {
           schema: { ...wide, other: wide.ids, click: field('float32', BATCH), buy: field('float32', BATCH) } as never,
