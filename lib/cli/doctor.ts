@@ -43,7 +43,22 @@ export function diagnosis(native: AddonDescription | undefined): [string, string
     ['variants', `${cpu.variants.join(', ')}; ${best} is used${cap ? ` (KAIROS_CPU=${cap})` : ''}`],
     ['oneDNN', presence(oneDnn)],
     ['CUDA', presence(cuda)],
+    ...cudaRows(cuda),
     ['kernels', `${kernels.length}`],
+  ]
+}
+
+/** What the driver shows: versions, each GPU, and the library for matrix products that may stand beside ours. */
+function cudaRows({ runtime, driver, gpus, cublasLt }: AddonDescription['cuda']): [string, string][] {
+  return [
+    ...(runtime
+      ? [['CUDA runtime', `${runtime}${driver ? `, driver for ${driver}` : ', no driver'}`] as [string, string]]
+      : []),
+    ...gpus.map(({ name, bytes, capability, multiprocessors }, index): [string, string] => [
+      `GPU ${index}`,
+      `${name}, ${gibibytes(bytes)}, compute capability ${capability}, ${multiprocessors} multiprocessors`,
+    ]),
+    ['cuBLASLt', presence(cublasLt)],
   ]
 }
 

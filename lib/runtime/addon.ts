@@ -22,6 +22,8 @@ export type StoreHandle = Handle<'store'>
 /** A ring of native feed buffers. */
 export type StagingHandle = Handle<'staging'>
 
+/** Where programs run. `emulated` is a GPU that tests pretend to have. */
+export type DeviceKind = 'cpu' | 'cuda' | 'emulated'
 export type CpuVariant = 'baseline' | 'avx2' | 'avx512'
 export type NativeArray = Float32Array | Int32Array | Uint8Array
 
@@ -33,7 +35,21 @@ export interface AddonDescription {
     /** Variants that this machine can run, best last; KAIROS_CPU caps it. */
     readonly variants: readonly CpuVariant[]
   }
-  readonly cuda: { readonly available: boolean; readonly reason: string }
+  readonly cuda: {
+    readonly available: boolean
+    readonly reason: string
+    /** Of the runtime inside the addon, and the newest that the driver serves; absent without. */
+    readonly runtime?: string
+    readonly driver?: string
+    readonly gpus: readonly {
+      readonly name: string
+      readonly bytes: number
+      readonly capability: string
+      readonly multiprocessors: number
+    }[]
+    /** `reason` is the version where it was found. */
+    readonly cublasLt: { readonly available: boolean; readonly reason: string }
+  }
   readonly oneDnn: { readonly available: boolean; readonly reason: string }
   readonly kernels: readonly string[]
 }
@@ -108,7 +124,13 @@ export interface Addon {
   /** Lets go of what a handle holds, once work in flight is done with it. Not for executors: close those. */
   dispose(handle: ProgramHandle | ExecutableHandle | StoreHandle | StagingHandle): void
 
-  createExecutor(options: { threads: number; variant: CpuVariant; matmul: 'own' | 'onednn' | 'auto' }): ExecutorHandle
+  createExecutor(options: {
+    threads: number
+    variant: CpuVariant
+    matmul: 'own' | 'onednn' | 'auto'
+    /** Default: cpu. */
+    device?: DeviceKind
+  }): ExecutorHandle
   /** Resolves after the queue has drained and the threads have ended. */
   closeExecutor(executor: ExecutorHandle): Promise<void>
 

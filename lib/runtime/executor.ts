@@ -1,6 +1,6 @@
 /** Executors: teams of native threads with a queue of jobs. */
 import { KairosError } from '../core/errors.js'
-import type { AddonDescription, CpuVariant, ExecutorHandle } from './addon.js'
+import type { AddonDescription, CpuVariant, DeviceKind, ExecutorHandle } from './addon.js'
 import { loadAddon } from './loader.js'
 import { awaitNative, callNative } from './nativeError.js'
 import { Program } from './program.js'
@@ -13,6 +13,8 @@ export interface ExecutorOptions {
   /** Default: the best that this machine runs, at most KAIROS_CPU. */
   readonly variant?: CpuVariant | undefined
   readonly matmul?: MatmulEngine | undefined
+  /** Default: KAIROS_DEVICE, or cpu. On another device the threads and variant are of no account. */
+  readonly device?: DeviceKind | undefined
 }
 
 /** Asked once: the processor does not change, and KAIROS_CPU is read when the process starts to use it. */
@@ -43,6 +45,17 @@ function defaultThreads(): number {
   })
 }
 
+function defaultDevice(): DeviceKind {
+  const device = process.env.KAIROS_DEVICE || 'cpu'
+  if (device === 'cpu' || device === 'cuda' || device === 'emulated') return device
+  throw new KairosError('KAIROS_ARGUMENT', {
+    op: 'environment',
+    argument: 'KAIROS_DEVICE',
+    expected: 'cpu or cuda',
+    got: `'${device}'`,
+  })
+}
+
 /**
  * Runs programs, one after another, off the event loop. An idle executor does not keep the process alive; a promise
  * that waits for one does. Executors times threads should not exceed the cores.
@@ -50,14 +63,17 @@ function defaultThreads(): number {
 export class Executor {
   readonly threads: number
   readonly variant: CpuVariant
+  readonly device: DeviceKind
   /** @internal */
   readonly handle: ExecutorHandle
   private closing: Promise<void> | undefined
 
-  constructor({ threads, variant, matmul = 'auto' }: ExecutorOptions = {}) {
-    this.threads = threads ?? defaultThreads()
+  constructor({ threads, variant, matmul = 'auto', device = defaultDevice() }: ExecutorOptions = {}) {
+    this.device = device
+    this.threads = device === 'cpu' ? (threads ?? defaultThreads()) : 1
     this.variant = variant ?? (describe().cpu.variants.at(-1) as CpuVariant)
-    this.handle = callNative(() => loadAddon().createExecutor({ threads: this.threads, variant: this.variant, matmul }))
+    const options = { threads: this.threads, variant: this.variant, matmul, device }
+    this.handle = callNative(() => loadAddon().createExecutor(options))
   }
 
   get closed(): boolean {
@@ -80,10 +96,22 @@ export class Executor {
   }
 }
 
-let shared: Executor | undefined
+const shared = new Map<DeviceKind, Executor>()
 
-/** The executor used where none is named. Made by the first call, and again after it was closed. */
+/**
+ * The executor of a device, made by the first call, and again after it was closed. Throws KAIROS_UNSUPPORTED, saying
+ * why, where there is no such device.
+ */
+export function device(kind: DeviceKind): Executor {
+  let executor = shared.get(kind)
+  if (!executor || executor.closed) {
+    executor = new Executor({ device: kind })
+    shared.set(kind, executor)
+  }
+  return executor
+}
+
+/** The executor used where none is named: KAIROS_DEVICE's, or the processor's. */
 export function defaultExecutor(): Executor {
-  if (!shared || shared.closed) shared = new Executor()
-  return shared
+  return device(defaultDevice())
 }

@@ -3,6 +3,7 @@ export type {
   AddonDescription,
   BindOptions,
   CpuVariant,
+  DeviceKind,
   ExecutableDescription,
   NativeArray,
   ProgramDescription,
@@ -12,6 +13,7 @@ export type {
 export {
   defaultExecutor,
   describe,
+  device,
   Executor,
   type ExecutorOptions,
   type MatmulEngine,

@@ -59,6 +59,9 @@ export async function ensureAddon({ folder = 'build', options = strictness(), in
   return true
 }
 
+/** Options that take what the machine has unless they are told. */
+const FOUND = ['KAIROS_ONEDNN', 'KAIROS_CUDA']
+
 /**
  * cmake-js configures only where there is no CMakeCache.txt, so one that does not fit has to go first: left by a
  * configuration that failed, carried along from another folder, or made with other options.
@@ -71,9 +74,9 @@ function forgetUnusableCache(folder, options) {
   const text = read(cache)
   const moved = !text.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)
   const unfinished = !exists(`${folder}/build.ninja`) && !exists(`${folder}/Makefile`)
-  const differs = ['KAIROS_WERROR', 'KAIROS_SANITIZE', 'KAIROS_ONEDNN'].some((name) => {
+  const differs = ['KAIROS_WERROR', 'KAIROS_SANITIZE', 'KAIROS_ONEDNN', 'KAIROS_CUDA'].some((name) => {
     const cached = text.match(new RegExp(`^${name}:\\w+=(.*)$`, 'm'))?.[1]
-    return cached !== undefined && cached !== (options[name] ?? (name === 'KAIROS_ONEDNN' ? 'AUTO' : 'OFF'))
+    return cached !== undefined && cached !== (options[name] ?? (FOUND.includes(name) ? 'AUTO' : 'OFF'))
   })
   if (moved) rmSync(join(root, folder), { recursive: true })
   else if (unfinished || differs) rmSync(join(root, cache))

@@ -68,7 +68,10 @@ export async function unit(args, env = {}) {
  * @param {readonly string[]} args
  */
 export async function asan(args) {
-  await ensureAddon({ folder: 'build-asan', options: { KAIROS_SANITIZE: 'ON', KAIROS_ONEDNN: 'OFF' } })
+  await ensureAddon({
+    folder: 'build-asan',
+    options: { KAIROS_SANITIZE: 'ON', KAIROS_ONEDNN: 'OFF', KAIROS_CUDA: 'OFF' },
+  })
   const library = (await capture(['g++', '-print-file-name=libasan.so'])).trim()
   const tests = args.length > 0 ? args : filesUnder('test/ops', /\.test\.ts$/)
   return unit(['--maxWorkers=1', '--testTimeout=600000', ...tests], {

@@ -2,13 +2,14 @@
 #include "napi/border.h"
 #include "napi/calls.h"
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <dlfcn.h>
-#endif
-
 #include "cpu/matmul.h"
 #include "runtime/cpu_info.h"
+#include "runtime/cublas_lt.h"
 #include "runtime/version.inc"
+
+#ifdef KAIROS_WITH_CUDA
+#include "cuda/cuda_device.h"
+#endif
 
 namespace kairos::border {
 namespace {
@@ -20,16 +21,34 @@ Napi::Object Availability(Napi::Env env, bool available, const std::string& reas
   return object;
 }
 
-std::string WhyNoCuda() {
-#if defined(__linux__)
-  if (void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL)) {
-    dlclose(driver);
-    return "a driver was found, but this build has no CUDA kernels";
-  }
-  return "libcuda.so.1 is not on this machine";
-#else
-  return "this build has no CUDA kernels";
+#ifdef KAIROS_WITH_CUDA
+std::string Version(int number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
 #endif
+
+Napi::Object DescribeCuda(Napi::Env env) {
+  Napi::Array gpus = Napi::Array::New(env);
+#ifdef KAIROS_WITH_CUDA
+  const gpu::CudaSummary summary = gpu::Summarise();
+  Napi::Object object = Availability(env, !summary.gpus.empty(), summary.reason);
+  object.Set("runtime", Version(summary.runtime));
+  if (summary.driver > 0) object.Set("driver", Version(summary.driver));
+  for (const gpu::Gpu& each : summary.gpus) {
+    Napi::Object described = Napi::Object::New(env);
+    described.Set("name", each.name);
+    described.Set("bytes", static_cast<double>(each.bytes));
+    described.Set("capability", std::to_string(each.major) + "." + std::to_string(each.minor));
+    described.Set("multiprocessors", each.multiprocessors);
+    gpus.Set(gpus.Length(), described);
+  }
+#else
+  Napi::Object object = Availability(env, false, "this build has no CUDA kernels: nvcc was not found");
+#endif
+  object.Set("gpus", gpus);
+  const BlasSummary blas = FindCublasLt();
+  object.Set("cublasLt", Availability(env, blas.found, blas.found ? blas.version : blas.reason));
+  return object;
 }
 
 Napi::Value DescribeAddon(const Napi::CallbackInfo& info) {
@@ -52,7 +71,7 @@ Napi::Value DescribeAddon(const Napi::CallbackInfo& info) {
   Napi::Object description = Napi::Object::New(env);
   description.Set("version", kVersion);
   description.Set("cpu", cpu);
-  description.Set("cuda", Availability(env, false, WhyNoCuda()));
+  description.Set("cuda", DescribeCuda(env));
   description.Set("oneDnn", Availability(env, one_dnn, reason));
   description.Set("kernels", kernels);
   return description;

@@ -44,6 +44,10 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
     machine.matmul = MatmulChoice::kOneDnn;
   else if (matmul != "auto")
     Refuse(ErrorCode::kArgument, place.op, "matmul", "own, onednn or auto", Quote(matmul));
+
+  const Napi::Value device = options.Get("device");
+  const std::string kind = device.IsUndefined() ? "cpu" : ReadString(place.In("device"), device);
+  if (kind != "cpu") ThrowIfError(OpenDevice(kind, &machine.device));
   return MakeHandle(ExecutorCell::Create(info.Env(), machine), info.Env());
 }
 

@@ -70,6 +70,60 @@ Block::~Block() {
   std::free(data_);
 }
 
+namespace {
+
+// At once: waits for the copy, and says what became of it.
+Status CopyNow(Device& device, void* to, const void* from, size_t bytes, const char* doing) {
+  void* stream = device.CreateStream();
+  device.Copy(to, from, bytes, stream);
+  device.Synchronize(stream);
+  device.DestroyStream(stream);
+  return device.TakeError(doing);
+}
+
+}  // namespace
+
+Status Block::ToDevice(const std::shared_ptr<Device>& device, void** address) {
+  if (mirror_ && mirror_->device() != device) KAIROS_RETURN_IF_ERROR(ToHost());
+  const std::lock_guard lock(mutex_);
+  *address = nullptr;
+  if (!mirror_ || mirror_->device() != device) {
+    mirror_ = DeviceMemory::Allocate(device, size_);
+    newest_ = Newest::kHost;
+    if (!mirror_) return Ok();
+  }
+  if (newest_ == Newest::kHost) {
+    KAIROS_RETURN_IF_ERROR(CopyNow(*device, mirror_->data(), data_, size_, "copy to the device"));
+    newest_ = Newest::kBoth;
+  }
+  *address = mirror_->data();
+  return Ok();
+}
+
+Status Block::ToHost() {
+  const std::lock_guard lock(mutex_);
+  if (newest_ != Newest::kDevice) return Ok();
+  KAIROS_RETURN_IF_ERROR(CopyNow(*mirror_->device(), data_, mirror_->data(), size_, "copy from the device"));
+  newest_ = Newest::kBoth;
+  return Ok();
+}
+
+std::shared_ptr<Block> Block::Duplicate() {
+  std::shared_ptr<Block> copy = Allocate(size_);
+  if (!copy) return nullptr;
+  const std::lock_guard lock(mutex_);
+  if (newest_ != Newest::kDevice) {
+    std::memcpy(copy->data(), data_, size_);
+    return copy;
+  }
+  copy->mirror_ = DeviceMemory::Allocate(mirror_->device(), size_);
+  if (!copy->mirror_) return nullptr;
+  copy->newest_ = Newest::kDevice;
+  const Status copied =
+      CopyNow(*mirror_->device(), copy->mirror_->data(), mirror_->data(), size_, "copy on the device");
+  return copied.ok() ? copy : nullptr;
+}
+
 bool PlanArena(std::span<Lifetime> lifetimes, size_t* total_bytes) {
   std::vector<uint32_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0);

@@ -5,8 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
+
+#include "runtime/device.h"
+#include "runtime/status.h"
 
 namespace kairos {
 
@@ -27,13 +31,27 @@ class Block {
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
+  // Host memory, which is the newest copy unless a device has written another: then ToHost comes first.
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
   // Tells contents apart, in all blocks of the process, as far as whoever writes again says so. Never 0.
   uint64_t version() const { return version_.load(std::memory_order_relaxed); }
   void Touch() { version_.store(NextVersion(), std::memory_order_relaxed); }
 
+  // ---- The same bytes on a device: what a store's buffer has once a program ran there ----
+
+  // Brings the newest bytes to the device, where `address` says; nullptr when its memory is exhausted.
+  Status ToDevice(const std::shared_ptr<Device>& device, void** address);
+  // Brings the newest bytes to the host. Nothing may be under way that writes them.
+  Status ToHost();
+  // Whoever writes one copy says so: the other is stale from then on.
+  void WrittenByDevice() { newest_ = Newest::kDevice; }
+  void WrittenByHost() { newest_ = Newest::kHost; }
+  // A block of its own with the same bytes, copied where they are newest. nullptr when memory is exhausted.
+  std::shared_ptr<Block> Duplicate();
+
  private:
+  enum class Newest { kHost, kBoth, kDevice };
   Block(std::byte* data, size_t size, bool mapped)
       : data_(data), size_(size), mapped_(mapped), version_(NextVersion()) {}
   static uint64_t NextVersion();
@@ -41,6 +59,9 @@ class Block {
   const size_t size_;
   const bool mapped_;  // from the system, page by page
   std::atomic<uint64_t> version_;
+  std::mutex mutex_;  // of the copies: runs that only read may share a block
+  std::shared_ptr<DeviceMemory> mirror_;
+  Newest newest_ = Newest::kHost;
 };
 
 // One temporary: its bytes and the steps during which they must be its own.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "runtime/device_executable.h"
+
 namespace kairos {
 namespace {
 
@@ -65,7 +67,11 @@ size_t BytesOf(const Buffer& buffer, const Shape& shape) {
 
 Status Executable::Bind(std::shared_ptr<const Program> program, std::vector<int64_t> capacities,
                         BindOptions options, Machine machine, std::shared_ptr<Executable>* executable) {
-  std::shared_ptr<Executable> made(new Executable(std::move(program), std::move(capacities), options));
+  std::shared_ptr<Executable> made;
+  if (machine.device)
+    made.reset(new DeviceExecutable(std::move(program), std::move(capacities), options, machine.device));
+  else
+    made.reset(new Executable(std::move(program), std::move(capacities), options));
   KAIROS_RETURN_IF_ERROR(made->EvaluateShapes(made->capacities_, &made->capacity_shapes_));
   KAIROS_RETURN_IF_ERROR(made->PrepareKernels(machine));
   KAIROS_RETURN_IF_ERROR(made->PlanMemory());
@@ -114,7 +120,7 @@ Status Executable::CheckStep(size_t index, std::span<const Shape> shapes) const 
   const std::vector<TensorSpec> inputs = specs(step.inputs), outputs = specs(step.outputs);
   const CheckContext context{step.kernel->name, inputs, outputs, step.attributes};
   Status status = steps_[index].check(context);
-  if (status.ok() && steps_[index].kernel) status = steps_[index].kernel->Accept(context);
+  if (status.ok()) status = AcceptStep(index, context);
   if (status.ok()) return status;
   Error error = status.error();
   error.source = step.source;
@@ -129,7 +135,11 @@ bool Executable::IsKept(uint32_t buffer) const {
   return role == Role::kConstant || (role == Role::kState && storage.first_step == Storage::kNone);
 }
 
-Status Executable::PrepareKernels(Machine machine) {
+Status Executable::AcceptStep(size_t index, const CheckContext& live) const {
+  return steps_[index].kernel ? steps_[index].kernel->Accept(live) : Ok();
+}
+
+Status Executable::PrepareKernels(const Machine& machine) {
   size_t arguments = 0;
   for (const Step& step : program_->steps) arguments += step.inputs.size() + step.outputs.size();
   views_.reserve(arguments);  // spans below point into it
@@ -167,11 +177,15 @@ Status Executable::PrepareKernels(Machine machine) {
     scratch_bytes_ = std::max(scratch_bytes_, context.scratch_bytes);
     kept_bytes_ += context.kept_bytes;
   }
+  LinkComputed();
+  return Ok();
+}
+
+void Executable::LinkComputed() {
   for (const ComputedSymbol& computed : program_->computed)
     for (uint32_t i = 0; i < program_->commit_start; ++i)
       for (uint32_t output : program_->steps[i].outputs)
         if (output == computed.buffer) steps_[i].computes = &computed;
-  return Ok();
 }
 
 Status Executable::PlanMemory() {
@@ -360,6 +374,8 @@ Status Executable::OwnMemory(const RunRequest& request, RunResult* result) {
       if (state.written && !store.Unshare(entry))
         return OutOfMemory("run", "stores." + program_->stores[slot] + "." + buffer.name,
                            store.layout()->entries[entry].Bytes());
+      KAIROS_RETURN_IF_ERROR(store.block(entry).ToHost());
+      if (state.written) store.block(entry).WrittenByHost();
       storage_data_[buffer.storage] = store.data(entry);
       if (!state.written) storage_versions_[buffer.storage] = store.version(entry);
     }
@@ -402,19 +418,21 @@ Status Executable::RunSteps(size_t begin, size_t end, ThreadTeam& team, const st
       if (steps_[i].computes) KAIROS_RETURN_IF_ERROR(TakeComputed(i));
       continue;
     }
-    const Step& step = program_->steps[i];
-    if (fault.non_finite) return NonFinite(step, fault);
-    return Error{
-        ErrorCode::kIdRange,
-        step.kernel->name,
-        std::string(fault.what) + " " + std::to_string(fault.position) + " of its " + fault.what + "s",
-        "in [" + std::to_string(fault.least) + ", " + std::to_string(fault.limit) + ")" +
-            ForOperand(*program_, step, fault),
-        std::to_string(fault.value),
-        "",
-        step.source};
+    return ErrorOfFault(program_->steps[i], fault);
   }
   return Ok();
+}
+
+Error Executable::ErrorOfFault(const Step& step, const IdFault& fault) const {
+  if (fault.non_finite) return NonFinite(step, fault);
+  return {ErrorCode::kIdRange,
+          step.kernel->name,
+          std::string(fault.what) + " " + std::to_string(fault.position) + " of its " + fault.what + "s",
+          "in [" + std::to_string(fault.least) + ", " + std::to_string(fault.limit) + ")" +
+              ForOperand(*program_, step, fault),
+          std::to_string(fault.value),
+          "",
+          step.source};
 }
 
 // Fills the results that no step wrote in place: inputs, constants, state before the commit, second names of
@@ -434,13 +452,15 @@ Status Executable::CheckFinite(const RunRequest& request, const RunResult& resul
     if (!request.require_finite[i] || output.spec.dtype != DType::kFloat32) continue;
     const auto* values = reinterpret_cast<const float*>(output.memory->data());
     for (int64_t at = 0, count = output.spec.shape.Count(); at < count; ++at)
-      if (!std::isfinite(values[at])) {
-        const std::string place = output.spec.shape.rank == 0 ? "" : " at " + PlaceOf(at, output.spec.shape);
-        return Refuse(ErrorCode::kNonFinite, "outputs." + program_->outputs[i].name, "finite",
-                      NameOfNonFinite(values[at]) + place, "The step changed nothing.");
-      }
+      if (!std::isfinite(values[at])) return NonFiniteOutput(i, at, output.spec.shape, values[at]);
   }
   return Ok();
+}
+
+Error Executable::NonFiniteOutput(size_t output, int64_t at, const Shape& shape, float value) const {
+  const std::string place = shape.rank == 0 ? "" : " at " + PlaceOf(at, shape);
+  return Refuse(ErrorCode::kNonFinite, "outputs." + program_->outputs[output].name, "finite",
+                NameOfNonFinite(value) + place, "The step changed nothing.");
 }
 
 Status Executable::Run(const RunRequest& request, ThreadTeam& team, const std::atomic<bool>& stop,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/arena.h"
+#include "runtime/device.h"
 #include "runtime/kernel.h"
 #include "runtime/program.h"
 #include "runtime/store.h"
@@ -28,6 +29,7 @@ struct Machine {
   CpuVariant variant = CpuVariant::kBaseline;
   MatmulChoice matmul = MatmulChoice::kAuto;
   int threads = 1;
+  std::shared_ptr<Device> device = nullptr;  // runs the kernels instead of the threads, where there is one
 };
 
 // The memory of one input, owned by the run. A staging slot may be longer than what is live.
@@ -57,8 +59,10 @@ struct RunResult {
 
 class Executable {
  public:
+  // For the machine's device (see device_executable.h) or its threads.
   static Status Bind(std::shared_ptr<const Program> program, std::vector<int64_t> capacities,
                      BindOptions options, Machine machine, std::shared_ptr<Executable>* executable);
+  virtual ~Executable() = default;
 
   const Program& program() const { return *program_; }
   const BindOptions& options() const { return options_; }
@@ -71,9 +75,10 @@ class Executable {
   size_t kept_bytes() const { return kept_bytes_; }
 
   // One run at a time. `stop` ends it between steps, before the commit.
-  Status Run(const RunRequest& request, ThreadTeam& team, const std::atomic<bool>& stop, RunResult* result);
+  virtual Status Run(const RunRequest& request, ThreadTeam& team, const std::atomic<bool>& stop,
+                     RunResult* result);
 
- private:
+ protected:
   struct BoundStep {
     std::unique_ptr<Kernel> kernel;
     CheckFunction check;
@@ -95,9 +100,11 @@ class Executable {
 
   Status EvaluateShapes(std::span<const int64_t> counts, std::vector<Shape>* shapes) const;
   Status CheckStep(size_t index, std::span<const Shape> shapes) const;
-  Status PrepareKernels(Machine machine);
+  virtual Status AcceptStep(size_t index, const CheckContext& live) const;
+  virtual Status PrepareKernels(const Machine& machine);
+  virtual Status PlanMemory();
+  void LinkComputed();
   bool IsKept(uint32_t buffer) const;
-  Status PlanMemory();
 
   Status SetCounts(const std::vector<int64_t>& counts);
   void UseShapes();
@@ -110,6 +117,8 @@ class Executable {
                   RunResult* result);
   void CopyOutputs(RunResult* result) const;
   Status CheckFinite(const RunRequest& request, const RunResult& result) const;
+  Error NonFiniteOutput(size_t output, int64_t at, const Shape& shape, float value) const;
+  Error ErrorOfFault(const Step& step, const IdFault& fault) const;
 
   const std::shared_ptr<const Program> program_;
   const BindOptions options_;

@@ -52,9 +52,8 @@ bool Store::Unshare(size_t entry) {
     blocks_[entry]->Touch();
     return true;
   }
-  std::shared_ptr<Block> copy = Block::Allocate(blocks_[entry]->size());
+  std::shared_ptr<Block> copy = blocks_[entry]->Duplicate();
   if (!copy) return false;
-  std::memcpy(copy->data(), blocks_[entry]->data(), copy->size());
   Replace(entry, std::move(copy));
   return true;
 }
@@ -76,7 +75,8 @@ std::shared_ptr<Store> Store::Clone() {
 Status Store::Read(const std::vector<size_t>& entries, std::vector<std::shared_ptr<Block>>* copies) {
   std::shared_lock lock(mutex_);
   for (size_t entry : entries) {
-    const Block& block = *blocks_[entry];
+    Block& block = *blocks_[entry];
+    KAIROS_RETURN_IF_ERROR(block.ToHost());
     std::shared_ptr<Block> copy = Block::Allocate(block.size());
     if (!copy) return OutOfMemory("readStore", layout_->entries[entry].name, block.size());
     std::memcpy(copy->data(), block.data(), block.size());
@@ -92,6 +92,7 @@ void Store::Write(const std::vector<size_t>& entries, std::vector<std::shared_pt
 
 Status Store::ReadRange(size_t entry, size_t begin, size_t size, std::shared_ptr<Block>* copy) {
   std::shared_lock lock(mutex_);
+  KAIROS_RETURN_IF_ERROR(blocks_[entry]->ToHost());
   *copy = Block::Allocate(size);
   if (!*copy) return OutOfMemory("readStoreRange", layout_->entries[entry].name, size);
   if (size > 0) std::memcpy((*copy)->data(), blocks_[entry]->data() + begin, size);
@@ -102,6 +103,8 @@ Status Store::WriteRange(size_t entry, size_t begin, const Block& bytes) {
   std::unique_lock lock(mutex_);
   if (!Unshare(entry))
     return OutOfMemory("writeStoreRange", layout_->entries[entry].name, blocks_[entry]->size());
+  KAIROS_RETURN_IF_ERROR(blocks_[entry]->ToHost());
+  blocks_[entry]->WrittenByHost();
   if (bytes.size() > 0) std::memcpy(blocks_[entry]->data() + begin, bytes.data(), bytes.size());
   return Ok();
 }
@@ -138,6 +141,10 @@ Status AverageStores(Store& target, const std::vector<std::shared_ptr<Store>>& s
   locks.Add(&target, true);
   for (const auto& source : sources) locks.Add(source.get(), false);
   locks.Lock();
+
+  for (const auto& source : sources)
+    for (size_t entry = 0; entry < layout.entries.size(); ++entry)
+      KAIROS_RETURN_IF_ERROR(source->block(entry).ToHost());
 
   // All memory first: running out of it leaves the target as it was.
   std::vector<std::shared_ptr<Block>> results;

@@ -51,6 +51,7 @@ class Store {
   std::byte* data(size_t entry) const { return blocks_[entry]->data(); }
   // Another number whenever the bytes may have changed.
   uint64_t version(size_t entry) const { return blocks_[entry]->version(); }
+  Block& block(size_t entry) { return *blocks_[entry]; }
   // Makes a buffer this store's own before it is written. False when memory is exhausted; nothing has changed
   // then.
   bool Unshare(size_t entry);

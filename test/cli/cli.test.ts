@@ -167,7 +167,12 @@ describe('doctor', () => {
       diagnosis({
         version: '0.0.1',
         cpu: { name: 'Some CPU', cores: 4, variants: ['baseline', 'avx2'] },
-        cuda: { available: false, reason: 'built without CUDA' },
+        cuda: {
+          available: false,
+          reason: 'built without CUDA',
+          gpus: [],
+          cublasLt: { available: false, reason: 'not on this machine' },
+        },
         oneDnn: { available: false, reason: 'not found at build time' },
         kernels: ['copy', 'matmul'],
       }),
@@ -176,6 +181,7 @@ describe('doctor', () => {
       processor: 'Some CPU, 4 cores',
       variants: 'baseline, avx2; avx2 is used (KAIROS_CPU=avx2)',
       CUDA: 'absent: built without CUDA',
+      cuBLASLt: 'absent: not on this machine',
       oneDNN: 'absent: not found at build time',
       kernels: '2',
     })

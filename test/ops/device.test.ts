@@ -2,14 +2,21 @@
  * Walks the registry on every CPU variant of this machine, with one thread and with two: results and gradients against
  * the float64 references, and live counts below, at and across the capacity with every unused byte poisoned.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest'
+import { isKairosError } from '../../lib/core/errors.js'
 import { createRandom } from '../../lib/core/random.js'
 import type { OpCase, OpDefinition, ReferenceArray } from '../../lib/graph/defineOp.js'
 import { interpret } from '../../lib/graph/interpret.js'
 import type { Tensor } from '../../lib/graph/node.js'
 import { GraphRunner, type RunnerOptions } from '../../lib/graph/runner.js'
 import { toTyped } from '../../lib/ops/support.js'
-import { type CpuVariant, describe as describeAddon, Executor, type MatmulEngine } from '../../lib/runtime/index.js'
+import {
+  type CpuVariant,
+  type DeviceKind,
+  describe as describeAddon,
+  Executor,
+  type MatmulEngine,
+} from '../../lib/runtime/index.js'
 import { casesOf, cotangentFeeds, describeCase, errorOf, gradientOf, graphOf, ops, SYMBOL, shrink } from './harness.js'
 import { largeCases } from './large.js'
 
@@ -21,11 +28,15 @@ interface Setting {
   readonly variant: CpuVariant
   readonly threads: number
   readonly matmul: MatmulEngine
+  readonly device?: DeviceKind
 }
 
 const { cpu, kernels, oneDnn } = describeAddon()
-const settings: Setting[] = cpu.variants.flatMap((variant) =>
-  [1, 2].map((threads) => ({ variant, threads, matmul: 'own' as const })),
+/** KAIROS_DEVICE sends the walk to another device, where variants and threads mean nothing. */
+const elsewhere = process.env.KAIROS_DEVICE && process.env.KAIROS_DEVICE !== 'cpu' ? process.env.KAIROS_DEVICE : ''
+const best = cpu.variants.at(-1) as CpuVariant
+const settings: Setting[] = (elsewhere ? [best] : cpu.variants).flatMap((variant) =>
+  (elsewhere ? [1] : [1, 2]).map((threads) => ({ variant, threads, matmul: 'own' as const })),
 )
 
 /** A case with everything that does not depend on the executor; made once, used on each. */
@@ -102,6 +113,16 @@ async function compare(
   })
 }
 
+/** A device other than the processor may lack a kernel yet: such a test is skipped, visibly. */
+async function unlessWithoutKernel({ device }: Executor, context: TestContext, body: () => Promise<void>) {
+  try {
+    await body()
+  } catch (error) {
+    if (device === 'cpu' || !isKairosError(error, 'KAIROS_UNSUPPORTED')) throw error
+    context.skip(error.message)
+  }
+}
+
 function walk(title: string, setting: Setting, walked: readonly OpDefinition[]): void {
   describe(title, () => {
     let executor: Executor
@@ -112,26 +133,34 @@ function walk(title: string, setting: Setting, walked: readonly OpDefinition[]):
     })
     afterAll(() => executor.close())
 
-    it.each(walked.map((op) => [op.name, op] as const))('%s: results and gradients', async (_, op) => {
-      for (const prepared of fixedOf(op)) {
-        await compare(new GraphRunner(prepared.outputs, options), op, prepared)
-      }
+    it.for(walked.map((op) => [op.name, op] as const))('%s: results and gradients', async ([, op], context) => {
+      await unlessWithoutKernel(executor, context, async () => {
+        for (const prepared of fixedOf(op)) {
+          await compare(new GraphRunner(prepared.outputs, options), op, prepared)
+        }
+      })
     })
 
-    it.each(walked.map((op) => [op.name, op] as const))('%s: live counts', async (_, op) => {
-      for (const runs of liveOf(op)) {
-        const runner = new GraphRunner((runs[0] as (typeof runs)[number]).prepared.outputs, options)
-        for (const { count, capacity, prepared } of runs) {
-          await compare(runner, op, prepared, { counts: { [SYMBOL]: count }, capacities: { [SYMBOL]: capacity } })
+    it.for(walked.map((op) => [op.name, op] as const))('%s: live counts', async ([, op], context) => {
+      await unlessWithoutKernel(executor, context, async () => {
+        for (const runs of liveOf(op)) {
+          const runner = new GraphRunner((runs[0] as (typeof runs)[number]).prepared.outputs, options)
+          for (const { count, capacity, prepared } of runs) {
+            await compare(runner, op, prepared, { counts: { [SYMBOL]: count }, capacities: { [SYMBOL]: capacity } })
+          }
         }
-      }
+      })
     })
   })
 }
 
-for (const setting of settings) walk(`${setting.variant}, ${setting.threads} threads`, setting, ops)
+for (const setting of settings) walk(elsewhere || `${setting.variant}, ${setting.threads} threads`, setting, ops)
 
-describe.skipIf(!oneDnn.available)('oneDNN', () => {
+/** CUDA's kernels on the emulated GPU, which every Linux checkout has: their arithmetic, without a GPU. */
+if (!elsewhere && process.platform === 'linux' && !process.env.KAIROS_ADDON)
+  walk('emulated GPU', { variant: best, threads: 1, matmul: 'own', device: 'emulated' }, ops)
+
+describe.skipIf(!oneDnn.available || elsewhere !== '')('oneDNN', () => {
   const products = ops.filter(({ name }) => name === 'matmul')
   for (const variant of cpu.variants) walk(variant, { variant, threads: 2, matmul: 'onednn' }, products)
 })
