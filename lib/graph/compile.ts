@@ -246,9 +246,9 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     if (!isLeased(batch)) Object.assign(feeds, batch)
     // Taken when submitted, so that steps in flight together draw apart.
     const step = this.stepCount++
-    if (this.runner.inputs.some(({ name }) => name === RANDOM)) feeds[RANDOM] = Int32Array.of(this.seed, step)
+    if (this.runner.reads(RANDOM)) feeds[RANDOM] = Int32Array.of(this.seed, step)
     for (const name of Object.keys(this.schema)) {
-      if (!this.runner.inputs.some((known) => known.name === name)) delete feeds[name]
+      if (!this.runner.reads(name)) delete feeds[name]
     }
     const request = {
       feeds,

@@ -25,9 +25,10 @@ export function inferCounts(
   for (let progress = true; progress && isOpen(); ) {
     progress = false
     for (const { name, shape } of inputs) {
+      if (!isOpen()) break
       const length = lengths[name]
-      const unknown = unknownFactor(shape, counts)
-      if (length === undefined || !unknown || unknown.symbol in counts) continue
+      const unknown = length === undefined ? null : unknownFactor(shape, counts)
+      if (length === undefined || !unknown) continue
       const { times, slope, rest } = unknown
       const count = times === 0 ? 0 : (length / times - rest) / slope
       if (!Number.isInteger(count) || count < 0) {
@@ -100,8 +101,10 @@ function linearIn(dim: Dim, counts: Counts): { symbol: string | null; slope: num
 
 const GROWTH = 1.5
 
-/** Capacities that hold the counts: those there are, grown by half where one is too small. */
+/** Capacities that hold the counts: those there are (the same object), grown by half where one is too small. */
 export function growCapacities(present: Counts | null, counts: Counts, asked: Counts = {}): Counts {
+  const fits = (symbol: string, count = 0) => (present?.[symbol] ?? -1) >= Math.max(count, asked[symbol] ?? 0)
+  if (present && Object.keys(counts).every((symbol) => fits(symbol, counts[symbol]))) return present
   return Object.fromEntries(
     Object.entries(counts).map(([symbol, count]) => {
       const before = present?.[symbol]

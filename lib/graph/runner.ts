@@ -3,8 +3,8 @@
  * on it.
  */
 
-import { symbolsOf } from '../core/dim.js'
-import { dtypeOfArray } from '../core/dtype.js'
+import { type Shape, symbolsOf } from '../core/dim.js'
+import { type DType, dtypeOfArray } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import {
   type BindOptions,
@@ -20,7 +20,7 @@ import {
   thrownAt,
 } from '../runtime/index.js'
 import { computedSymbols } from './computed.js'
-import { type Counts, growCapacities, inferCounts, type SymbolicInput } from './counts.js'
+import { type Counts, growCapacities, inferCounts } from './counts.js'
 import { encode, storeSlots } from './encode.js'
 import { type Leaf, type Node, type StoreSlot, specOf } from './node.js'
 import { type LowerOptions, lower } from './passes.js'
@@ -52,6 +52,9 @@ const KEPT_BINDINGS = 4
 export interface ProgramInput {
   readonly name: string
   readonly node: Node
+  readonly dtype: DType
+  readonly shape: Shape
+  /** What feeds it where nobody does. */
   readonly otherwise: number | undefined
 }
 
@@ -59,11 +62,11 @@ export class GraphRunner {
   readonly plan: Plan
   readonly inputs: readonly ProgramInput[]
   readonly symbols: readonly string[]
-  private readonly shapes: readonly SymbolicInput[]
+  private readonly names: ReadonlySet<string>
   private readonly bytes: Uint8Array
   private readonly bindings = new Map<string, Promise<Executable>>()
   private readonly options: RunnerOptions
-  private ready: { readonly key: string; readonly executable: Executable } | null = null
+  private ready: { readonly capacities: Counts; readonly executable: Executable } | null = null
   private program: Promise<Program> | null = null
   private capacities: Counts | null = null
   /** Runs go to the executor in the order of their calls, bindings included. */
@@ -75,8 +78,11 @@ export class GraphRunner {
     this.plan = lower(isRequest(request) ? request : { outputs: request }, options)
     this.bytes = encode(this.plan)
     const { nodes } = this.plan.graph
-    this.inputs = nodes.filter(isInput).map((node) => ({ name: node.leaf.name, node, otherwise: node.leaf.otherwise }))
-    this.shapes = this.inputs.map(({ name, node }) => ({ name, shape: specOf({ node, index: 0 }).shape }))
+    this.inputs = nodes.filter(isInput).map((node) => {
+      const { name, otherwise } = node.leaf
+      return { name, node, ...specOf({ node, index: 0 }), otherwise }
+    })
+    this.names = new Set(this.inputs.map(({ name }) => name))
     const computed = new Set(computedSymbols(nodes).map(({ symbol }) => symbol))
     const symbols = symbolsOf(this.plan.buffers.flatMap(({ value }) => specOf(value).shape))
     this.symbols = symbols.filter((symbol) => !computed.has(symbol))
@@ -107,10 +113,9 @@ export class GraphRunner {
 
   private submit(request: RunnerRequest): Promise<RunResult> {
     const { feeds, lengths } = this.collectFeeds(request)
-    const counts = inferCounts(this.shapes, lengths, this.symbols, { ...request.lease?.counts, ...request.counts })
+    const counts = inferCounts(this.inputs, lengths, this.symbols, { ...request.lease?.counts, ...request.counts })
     const capacities = growCapacities(this.capacities, counts, { ...request.lease?.capacities, ...request.capacities })
     this.capacities = capacities
-    const key = JSON.stringify(capacities)
     const start = (executable: Executable, given: Readonly<Record<string, Feed>>) =>
       executable.run({
         counts,
@@ -119,14 +124,14 @@ export class GraphRunner {
         ...(request.lease ? { lease: request.lease } : {}),
         ...(request.requireFinite ? { requireFinite: request.requireFinite } : {}),
       })
-    if (this.waiting === 0 && this.ready?.key === key) return start(this.ready.executable, feeds)
+    if (this.waiting === 0 && this.ready?.capacities === capacities) return start(this.ready.executable, feeds)
 
     // Something must be awaited first: the caller may reuse its arrays meanwhile, so they are copied now.
     const copies = Object.fromEntries(
       Object.entries(feeds).map(([name, feed]) => [name, typeof feed === 'number' ? feed : feed.slice()]),
     )
     this.waiting++
-    const executable = this.submitted.then(() => this.bind(key, capacities))
+    const executable = this.submitted.then(() => this.bind(capacities))
     const result = executable.then((bound) => submitted(start(bound, copies)))
     this.submitted = result.then(
       () => this.waiting--,
@@ -141,16 +146,22 @@ export class GraphRunner {
       })
   }
 
-  /** Loads and binds ahead of the first run. */
-  async prepare(capacities: Counts): Promise<Executable> {
-    return this.bind(JSON.stringify(capacities), capacities)
+  /** Whether the program has an input of this name. */
+  reads(name: string): boolean {
+    return this.names.has(name)
   }
 
-  private async bind(key: string, capacities: Counts): Promise<Executable> {
+  /** Loads and binds ahead of the first run. */
+  async prepare(capacities: Counts): Promise<Executable> {
+    return this.bind(capacities)
+  }
+
+  private async bind(capacities: Counts): Promise<Executable> {
+    const key = JSON.stringify(capacities)
     this.program ??= this.executor.loadProgram(this.bytes)
     const program = await this.program
     const executable = await (this.bindings.get(key) ?? this.newBinding(program, key, capacities))
-    this.ready = { key, executable }
+    this.ready = { capacities, executable }
     return executable
   }
 
@@ -167,11 +178,10 @@ export class GraphRunner {
   private collectFeeds({ feeds = {}, lease }: RunnerRequest) {
     const given: Record<string, Feed> = {}
     const lengths: Record<string, number> = {}
-    for (const { name, node, otherwise } of this.inputs) {
-      if (lease?.names.includes(name)) continue
+    for (const { name, dtype, shape, otherwise } of this.inputs) {
+      if (lease && name in lease.views) continue
       const feed = feeds[name] ?? otherwise
       if (feed === undefined) throw this.missing(name, feeds)
-      const { dtype, shape } = specOf({ node, index: 0 })
       if (typeof feed === 'number') {
         if (shape.length > 0) throw wrongFeed(name, `${dtype} array of shape [${shape.join(', ')}]`, 'a number')
       } else if (dtypeOfArray(feed) !== dtype) {
@@ -180,7 +190,7 @@ export class GraphRunner {
       given[name] = feed
     }
     for (const name of Object.keys(feeds)) {
-      if (this.inputs.some((known) => known.name === name)) continue
+      if (this.names.has(name)) continue
       throw new KairosError('KAIROS_UNKNOWN_NAME', {
         op: 'run',
         argument: `feeds.${name}`,

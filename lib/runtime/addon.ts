@@ -99,7 +99,8 @@ export interface RunRequest {
   /** Live count of every symbol: 0 .. capacity. */
   readonly counts: Readonly<Record<string, number>>
   /** Arrays are copied before `run` returns; a number feeds a rank-0 input. */
-  readonly feeds: Readonly<Record<string, NativeArray | number>>
+  /** In the order of the program's inputs; undefined where a leased slot has it, or nobody. */
+  readonly feeds: readonly (NativeArray | number | undefined)[]
   /**
    * Feeds that live in a leased staging slot. Its ArrayBuffers are detached at once; it is free again when the run
    * has ended or was refused. Entries that the program has no input for are passed over.

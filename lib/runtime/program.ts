@@ -1,4 +1,5 @@
 /** Programs, loaded and checked, and their bindings to sizes. */
+import { KairosError } from '../core/errors.js'
 import type {
   BindOptions,
   ExecutableDescription,
@@ -18,6 +19,7 @@ import type { Store } from './store.js'
 /** A validated program file. */
 export class Program {
   readonly description: ProgramDescription
+  private readonly names: ReadonlySet<string>
   private live: ProgramHandle | undefined
 
   /** @internal Use `executor.loadProgram`. */
@@ -27,6 +29,7 @@ export class Program {
   ) {
     this.live = handle
     this.description = callNative(() => loadAddon().describeProgram(handle))
+    this.names = new Set(this.description.inputs.map(({ name }) => name))
   }
 
   /** Plans memory and prepares kernels for up to `capacities` of each symbol. */
@@ -35,6 +38,21 @@ export class Program {
     if (!program) throw disposed('bind', 'the program')
     const handle = await awaitNative(() => loadAddon().bind(this.executor.handle, program, capacities, options))
     return new Executable(this, capacities, handle)
+  }
+
+  /** @internal Feeds by the order of inputs: the border reads no names. A lease goes back where one is not known. */
+  inOrder(feeds: NonNullable<RunOptions['feeds']>, lease?: Lease): RunRequest['feeds'] {
+    const unknown = Object.keys(feeds).find((name) => !this.names.has(name))
+    if (unknown !== undefined) {
+      lease?.release()
+      throw new KairosError('KAIROS_UNKNOWN_NAME', {
+        op: 'run',
+        argument: 'feeds',
+        expected: `inputs of the program: ${[...this.names].join(', ') || 'none'}`,
+        got: `'${unknown}'`,
+      })
+    }
+    return this.description.inputs.map(({ name }) => (Object.hasOwn(feeds, name) ? feeds[name] : undefined))
   }
 
   [Symbol.dispose](): void {
@@ -106,7 +124,7 @@ export class Executable {
     const handles = stores.map((store) => store?.handleFor('run') ?? null)
     const request: RunRequest = {
       counts,
-      feeds,
+      feeds: this.program.inOrder(feeds, lease),
       stores: handles,
       requireFinite,
       ...(lease && { leased: lease.take() }),

@@ -100,21 +100,23 @@ std::vector<Feed> ReadFeeds(const Place& place, Napi::Value value, const Executa
   const Program& program = executable.program();
   std::vector<Feed> feeds(program.inputs.size());
   if (taken) FeedFromSlot({place.op, "leased"}, *taken, program, &feeds);
-  const Napi::Object object = ReadObject(place, value);
-  for (const std::string& name : OwnKeys(place, object)) {
-    const int input = program.FindInput(name);
-    if (input < 0)
-      Refuse(ErrorCode::kUnknownName, place.op, place.argument, "inputs of the program", Quote(name));
-    if (feeds[input].memory)
-      Refuse(ErrorCode::kDuplicate, place.op, place.In(name).argument, "one source",
+  const Napi::Array list = ReadArray(place, value);
+  if (list.Length() != feeds.size())
+    Refuse(ErrorCode::kArgument, place.op, place.argument,
+           std::to_string(feeds.size()) + " feeds, one per input", std::to_string(list.Length()));
+  for (uint32_t i = 0; i < feeds.size(); ++i) {
+    const Napi::Value fed = list.Get(i);
+    const Buffer& buffer = program.buffers[program.inputs[i]];
+    if (fed.IsUndefined()) {
+      if (!feeds[i].memory)
+        Refuse(ErrorCode::kMissing, place.op, place.In(buffer.name).argument, "a feed", "none");
+      continue;
+    }
+    if (feeds[i].memory)
+      Refuse(ErrorCode::kDuplicate, place.op, place.In(buffer.name).argument, "one source",
              "a feed and a leased buffer");
-    feeds[input] =
-        CopyFeed(place.In(name), object.Get(name), program.buffers[program.inputs[input]], executable, input);
+    feeds[i] = CopyFeed(place.In(buffer.name), fed, buffer, executable, i);
   }
-  for (size_t i = 0; i < feeds.size(); ++i)
-    if (!feeds[i].memory)
-      Refuse(ErrorCode::kMissing, place.op, place.In(program.buffers[program.inputs[i]].name).argument,
-             "a feed", "none");
   return feeds;
 }
 
