@@ -19,7 +19,7 @@ import { type Counts, GraphGenerator, pick } from './graphGenerator.js'
 import type { Setting } from './graphs.js'
 import { Finding, show } from './judge.js'
 import { type RuleOptions, rules } from './optimizerFormulas.js'
-import { type Expected, judge, modes, type NoiseMode, noisy } from './oracle.js'
+import { type Expected, judge, markOf, modes, type NoiseMode, noisy } from './oracle.js'
 import { grow, initialValues, lossOf, referenceFeeds, someCounts, textOf, traced } from './randomGraph.js'
 import type { Note } from './watch.js'
 
@@ -73,9 +73,12 @@ export class TrainingFuzzer {
     const rulesUsed = groups.map(({ rule, options, parameters: own }) => ({ rule, options, names: own.map(nameOf) }))
     note(`${JSON.stringify({ rulesUsed, clipNorm, accumulate })}\n${textOf({ loss })}`)
 
-    const expected = simulate(training, initialValues(generator.model), null)
+    const expected = simulate(training, initialValues(generator.model))
     const samples = Array.from({ length: SAMPLES }, (_, sample) => {
-      return simulate(training, initialValues(generator.model), random, modes[sample % modes.length])
+      return simulate(training, initialValues(generator.model), {
+        random,
+        mode: modes[sample % modes.length] as NoiseMode,
+      })
     })
     const setting = pick(random, this.settings)
     const first = await this.train(generator, training, setting)
@@ -164,12 +167,11 @@ function groupsOf(random: Random, parameters: readonly Tensor[]): Group[] {
 
 // Oracle -----------------------------------------------------------------------------------------------------------
 
-/** The parameters after all batches; with `random`, what rounding might make of them. */
+/** The parameters after all batches; with `noise`, what rounding might make of them. */
 function simulate(
   { loss, groups, clipNorm, accumulate, batches }: Training,
   variables: Map<Variable, ReferenceArray>,
-  random: Random | null,
-  mode?: NoiseMode,
+  noise?: { readonly random: Random; readonly mode: NoiseMode },
 ): ReadonlyMap<Variable, ReferenceArray> {
   const parameters = groups.flatMap((group) => group.parameters)
   const own = parameters.map((parameter) => variableOf(parameter) as Variable)
@@ -181,7 +183,7 @@ function simulate(
   let sums = own.map(({ shape }) => new Float64Array(shape.reduce((product, size) => product * size, 1)))
   let touched = own.map(() => new Set<number>())
   batches.forEach(({ counts, feeds }, step) => {
-    const values = interpret(random ? noisy(wanted, random, mode) : wanted, { counts, feeds, variables })
+    const values = interpret(noise ? noisy(wanted, noise.random, noise.mode) : wanted, { counts, feeds, variables })
     sums = sums.map((sum, index) => sum.map((x, i) => x + (values[index] as ReferenceArray).data[i]! / accumulate))
     lookups.forEach(({ variable, padding }, index) => {
       const rows = touched[own.indexOf(variable)]
@@ -198,7 +200,7 @@ function simulate(
         const gradient = (sums[index] as Float64Array).map((x) => x * factor)
         const rows = variable.sparse ? [...(touched[index] as Set<number>)] : null
         const data = (updates[position] as (typeof updates)[number])(before, gradient, rows)
-        variables.set(variable, { ...before, data: random ? data.map(Math.fround) : data })
+        variables.set(variable, { ...before, data: noise ? data.map((x) => roundedOrMarked(x, noise.mode)) : data })
       })
     }
     sums = sums.map((sum) => sum.fill(0))
@@ -206,6 +208,9 @@ function simulate(
   })
   return variables
 }
+
+/** Marks stay marks: a rule that decays an infinite parameter by 0 would make NaN of it in every sample. */
+const roundedOrMarked = (x: number, mode: NoiseMode): number => (Number.isFinite(x) ? Math.fround(x) : markOf(mode))
 
 /** What the loss takes from sparse tables: a lookup of which only the order counts brings no gradient, and no row. */
 function lookupsOf(

@@ -58,7 +58,7 @@ export function noisy(
     assignments: [],
   })
   const draw = quickNoise(random.uint32())
-  const mark = mode === 'results' ? Number.NaN : Number.POSITIVE_INFINITY
+  const mark = markOf(mode)
   const wrapped = new Map<OpDefinition, OpDefinition>()
   const wrap = (op: OpDefinition): OpDefinition => {
     const reference: OpDefinition['reference'] = (inputs, attributes) => {
@@ -162,6 +162,8 @@ const greatest = ({ data }: ReferenceArray): number =>
 const takesInfinity: Readonly<Record<string, number>> = { attentionBackward: 4, targetAttentionBackward: 5 }
 
 /** One mark in one sample, another in the next: the exact value, whatever it is, disagrees with one of them. */
+export const markOf = (mode: NoiseMode): number => (mode === 'results' ? Number.NaN : Number.POSITIVE_INFINITY)
+
 const marked = (array: ReferenceArray, mark: number): ReferenceArray =>
   array.dtype === 'float32' ? { ...array, data: array.data.map(() => mark) } : array
 
