@@ -360,19 +360,19 @@ function bindArguments(world: World): Call {
 function runArguments(world: World): Call {
   const { random, addon } = world
   const { handle, file, capacities = [], owner } = world.of('executable')
-  if (!file) return { args: [owner ?? {}, handle, { counts: {}, feeds: {}, stores: [] }] }
+  if (!file) return { args: [owner ?? {}, handle, { counts: {}, feeds: [], stores: [] }] }
   const counts = countsOf(file, (symbol) => random.int((capacities[symbol] ?? 0) + 1))
-  const inputs = file.buffers.filter(({ role }) => role === 1).map(({ name }) => name)
   const stores = storeEntriesOf(file, random).map((entries) => (entries ? addon.createStore(entries) : null))
   const leased = random.int(3) === 0 ? world.slots[random.int(Math.max(1, world.slots.length))] : undefined
-  const feeds = feedsOf(file, inputs, counts, random)
+  // What a slot brings needs no feed.
+  const feeds = feedsOf(file, counts, random).map((feed) => (leased && random.int(2) === 0 ? undefined : feed))
   const finite = random.int(4) === 0 ? { requireFinite: file.outputs.map(({ name }) => name) } : {}
   const request = {
     ...(leased ? { leased: { staging: leased.staging, slot: leased.slot } } : {}),
     counts: { ...recordOf(namedCounts(file, counts)) },
     stores,
     ...finite,
-    feeds: { ...feeds },
+    feeds,
   }
   return { args: [random.int(10) === 0 ? world.of('executor').handle : (owner ?? {}), handle, request] }
 }

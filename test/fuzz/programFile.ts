@@ -10,6 +10,7 @@ import type {
   Addon,
   ExecutableHandle,
   ExecutorHandle,
+  NativeArray,
   ProgramHandle,
   RunResult,
   StoreEntry,
@@ -87,7 +88,7 @@ export class ProgramFileFuzzer implements Fuzzer {
     file: ProgramFile,
     random: Random,
   ): Promise<void> {
-    const { inputs } = this.addon.describeProgram(program)
+    this.addon.describeProgram(program)
     const capacities = countsOf(file, () => random.int(GREATEST_CAPACITY + 1))
     const bind = (poison: boolean) => {
       const named = recordOf(namedCounts(file, capacities))
@@ -112,7 +113,6 @@ export class ProgramFileFuzzer implements Fuzzer {
       if ('refused' in made) return // two names that are one when they are no UTF-8
       bindings.push({ executable, stores: made.value })
     }
-    const names = inputs.map(({ name }) => name)
     let ran = false
     for (let run = 0; run < RUNS; run++) {
       const counts = countsOf(file, (symbol) => {
@@ -123,7 +123,7 @@ export class ProgramFileFuzzer implements Fuzzer {
       if (bytesOf(file, counts) > MOST_BYTES_TO_RUN) continue
       const request = {
         counts: recordOf(namedCounts(file, counts)),
-        feeds: feedsOf(file, names, counts, random),
+        feeds: feedsOf(file, counts, random),
       }
       ran = (await this.runBoth(executor, bindings, request, entries)) || ran
     }
@@ -137,7 +137,7 @@ export class ProgramFileFuzzer implements Fuzzer {
   private async runBoth(
     executor: ExecutorHandle,
     bindings: readonly Binding[],
-    request: { counts: Record<string, number>; feeds: Record<string, never> | object },
+    request: { counts: Record<string, number>; feeds: readonly NativeArray[] },
     entries: readonly (readonly StoreEntry[] | null)[],
   ): Promise<boolean> {
     const answers = []

@@ -38,23 +38,14 @@ function limitOf(file: ProgramFile, index: number, counts: readonly number[], ra
   return Math.min(2 ** 31, Math.max(1, limit))
 }
 
-export function feedsOf(
-  file: ProgramFile,
-  names: readonly string[],
-  counts: readonly number[],
-  random: Random,
-): Record<string, NativeArray> {
+/** One array per input, in the order of the file. */
+export function feedsOf(file: ProgramFile, counts: readonly number[], random: Random): NativeArray[] {
   const inputs = [...file.buffers.keys()].filter((index) => file.buffers[index]?.role === Role.input)
-  return recordOf(
-    inputs.map((index, position) => {
-      const buffer = file.buffers[index] as FileBuffer
-      const length = Number(elementsOf(file, buffer, counts))
-      return [
-        names[position] as string,
-        contents(random, buffer.dtype, length, limitOf(file, index, counts, random)),
-      ] as const
-    }),
-  )
+  return inputs.map((index) => {
+    const buffer = file.buffers[index] as FileBuffer
+    const length = Number(elementsOf(file, buffer, counts))
+    return contents(random, buffer.dtype, length, limitOf(file, index, counts, random))
+  })
 }
 
 /** Entries of each store slot that has state. */
