@@ -10,8 +10,9 @@ const NO_KERNEL = /(\w+): \w+ should be a kernel for this device/
 /** The op, also where an assertion about an error holds it. */
 function lacking(error: unknown): string | undefined {
   if (typeof error === 'string') return NO_KERNEL.exec(error)?.[1]
-  const { code, op, message, cause, actual } = (error ?? {}) as Record<string, unknown>
-  if (code === 'KAIROS_UNSUPPORTED') return String(op ?? 'an op')
+  const { code, message, cause, actual } = (error ?? {}) as Record<string, unknown>
+  // What `toMatchObject` keeps of an error has no text.
+  if (code === 'KAIROS_UNSUPPORTED' && message === undefined) return 'an op'
   for (const part of [message, cause, actual]) {
     const found = part === undefined ? undefined : lacking(part)
     if (found !== undefined) return found
