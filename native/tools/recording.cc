@@ -92,9 +92,12 @@ RecordedRun ReadRun(ProgramReader& reader, const std::string& part, const Progra
   for (Contents& feed : run.feeds) feed = ReadContents(reader, part + " feed");
   if (reader.ok() && run.feeds.size() != program.inputs.size())
     reader.Fail(part + " feeds", std::to_string(program.inputs.size()), std::to_string(run.feeds.size()));
-  run.answers.resize(reader.Count(part + " answers", 12, kMostItems));
+  run.answers.resize(reader.Count(part + " answers", 24, kMostItems));
   for (RecordedAnswer& answer : run.answers) {
     answer.shape = Dims(reader, part + " answer");
+    answer.stride = reader.U32(part + " stride");
+    if (answer.stride == 0) reader.Fail(part + " stride", "1 or more", "0");
+    answer.greatest = Number(reader, part + " greatest");
     answer.data = reader.Bytes(part + " answer", reader.U64(part + " answer length"));
   }
   if (reader.ok() && !run.answers.empty() && run.answers.size() != program.outputs.size())

@@ -9,7 +9,8 @@
 //           capacities:list of i64, one for each symbol that is given  stores:list of store  runs:list of run
 //   store   entries:list of (name:string dtype:u8 dims:list of i64 contents); no entries: no such store
 //   run     counts:list of i64, as the capacities  feeds:list of contents, one for each input of the program
-//           answers:list of (dims:list of i64 data:bytes), one for each output, or none: the run is only timed
+//           answers:list of answer, one for each output, or none: the run is only timed
+//   answer  dims:list of i64 stride:u32 greatest:f64 data:bytes; of a large output only every stride-th element
 //   contents  kind:u8, then
 //             0 given: bytes    1 uniform float32: low:f64 high:f64    2 skewed int32: low:i64 high:i64 power:f64
 //             3 ramp of int32: step:i64
@@ -45,6 +46,8 @@ struct RecordedEntry {
 
 struct RecordedAnswer {
   Shape shape;
+  uint32_t stride = 1;
+  double greatest = 0;  // magnitude of all elements, those left out too
   std::string_view data;
 };
 

@@ -1,6 +1,6 @@
 /**
- * `npm run record:programs -- DIR [--only NAME]`: writes the registry walk, a file per op, for `kairos_run_program` to
- * check and time a device on a machine without Node.
+ * `npm run record:programs -- DIR [--only NAME] [--small]`: writes the registry walk, a file per op, for
+ * `kairos_run_program` to check and time a device on a machine without Node. `--small` leaves large arrays out.
  */
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { GraphRunner } from '../../lib/graph/runner.js'
 import { toTyped } from '../../lib/ops/support.js'
 import { Executor } from '../../lib/runtime/index.js'
 import { describeCase, ops, SYMBOL } from '../ops/harness.js'
-import { fixedOf, type LiveRun, liveOf, type Prepared, toleranceOf } from '../ops/walk.js'
+import { fixedOf, type LiveRun, liveOf, type Prepared, smallOf, toleranceOf } from '../ops/walk.js'
 import { encodeRecording, type RecordedCase, type RecordedRun } from './recording.js'
 
 function runOf({ outputs, feeds, expected }: Prepared, counts: Readonly<Record<string, number>> = {}): RecordedRun {
@@ -45,9 +45,15 @@ function liveCase(op: OpDefinition, runs: readonly LiveRun[], capacity: number):
   }
 }
 
+/** Elementwise ops are one kernel: one op for each number of operands carries the large arrays for all. */
+const LARGE = 50_000
+const carriers = ['gelu', 'add', 'select']
+const carried = (op: OpDefinition) => (prepared: Prepared) =>
+  !op.elementwise || carriers.includes(op.name) || prepared.expected.every(({ data }) => data.length < LARGE)
+
 /** The cases of an op, as the registry walk has them. */
-export const recordedCases = (op: OpDefinition): RecordedCase[] => [
-  ...fixedOf(op).map((prepared) => fixedCase(op, prepared)),
+export const recordedCases = (op: OpDefinition, small = false): RecordedCase[] => [
+  ...(small ? smallOf(op) : fixedOf(op).filter(carried(op))).map((prepared) => fixedCase(op, prepared)),
   ...liveOf(op).flatMap((runs) => {
     const capacities = new Set(runs.map(({ capacity }) => capacity))
     return [...capacities].map((capacity) => liveCase(op, runs, capacity))
@@ -55,7 +61,10 @@ export const recordedCases = (op: OpDefinition): RecordedCase[] => [
 ]
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } })
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { only: { type: 'string' }, small: { type: 'boolean', default: false } },
+  })
   const [folder] = positionals
   if (folder === undefined) throw new Error('Name a folder: npm run record:programs -- DIR')
   mkdirSync(folder, { recursive: true })
@@ -64,7 +73,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const paths: string[] = []
   for (const op of chosen) {
     const path = join(folder, `${op.name}.recording`)
-    writeFileSync(path, await encodeRecording(recordedCases(op), executor))
+    writeFileSync(path, await encodeRecording(recordedCases(op, values.small), executor))
     paths.push(path)
   }
   const bytes = paths.reduce((sum, path) => sum + statSync(path).size, 0)

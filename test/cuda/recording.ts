@@ -1,5 +1,5 @@
 /** Writes recordings: programs with feeds and answers for `kairos_run_program`; native/tools/recording.h has the format. */
-import { bytesOf, type DType } from '../../lib/core/dtype.js'
+import type { DType } from '../../lib/core/dtype.js'
 import { ByteWriter } from '../../lib/graph/byteWriter.js'
 import type { ReferenceArray } from '../../lib/graph/defineOp.js'
 import { storeSlots } from '../../lib/graph/encode.js'
@@ -76,10 +76,22 @@ async function writeCase(writer: ByteWriter, recorded: RecordedCase, executor: E
     writer.list(inputs, (input) => writeContents(writer, run.feeds[input.name] as Contents))
     writer.list(run.answers ? outputs : [], (output) => {
       const answer = run.answers?.[output.name] as ReferenceArray
-      writer.list(answer.shape, (size) => writer.i64(size))
-      writeBytes(writer, toTyped(answer))
+      writeAnswer(writer, answer)
     })
   })
+}
+
+/** Of more elements than that only so many are kept, spread evenly. */
+const KEPT = 8192
+
+function writeAnswer(writer: ByteWriter, { dtype, shape, data }: ReferenceArray): void {
+  const stride = Math.ceil(data.length / KEPT) || 1
+  const greatest = data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0)
+  writer
+    .list(shape, (size) => writer.i64(size))
+    .u32(stride)
+    .f64(greatest)
+  writeBytes(writer, toTyped({ dtype, shape, data: data.filter((_, index) => index % stride === 0) }))
 }
 
 function writeContents(writer: ByteWriter, contents: Contents): void {
@@ -98,7 +110,3 @@ function writeContents(writer: ByteWriter, contents: Contents): void {
 function writeBytes(writer: ByteWriter, { buffer, byteOffset, byteLength }: NativeArray): void {
   writer.u64(byteLength).bytes(new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength))
 }
-
-/** Bytes of an array of this shape. */
-export const sizeInBytes = (dtype: DType, shape: readonly number[]): number =>
-  shape.reduce((product, size) => product * size, bytesOf[dtype])

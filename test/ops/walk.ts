@@ -58,10 +58,13 @@ function once<T>(key: string, make: () => T): T {
   return memory.get(key) as T
 }
 
+export const smallOf = (op: OpDefinition): Prepared[] =>
+  once(`${op.name} small`, () => casesOf(op, DRAWS).map((example) => prepare(op, example)))
+
 export const fixedOf = (op: OpDefinition): Prepared[] =>
   once(`${op.name} fixed`, () => {
-    const cases = casesOf(op, DRAWS)
-    return [...cases, ...largeCases(op, cases)].map((example) => prepare(op, example))
+    const large = largeCases(op, casesOf(op, DRAWS)).map((example) => prepare(op, example))
+    return [...smallOf(op), ...large]
   })
 
 /** For each case that has a live size, its runs. */
