@@ -1,7 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
+/** On another device some kernels may be lacking yet. */
+const elsewhere = (process.env.KAIROS_DEVICE || 'cpu') !== 'cpu'
+
 export default defineConfig({
   test: {
+    ...(elsewhere ? { runner: './test/cuda/runner.ts' } : {}),
     include: ['test/**/*.test.ts'],
     exclude: ['test/**/fixtures/**'],
     // Processes, not worker threads: a crash in native code then names its file, and sanitizers see one world each.

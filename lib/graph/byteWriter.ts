@@ -51,10 +51,14 @@ export class ByteWriter {
     return this
   }
 
+  finished(): Uint8Array {
+    return this.buffer.slice(0, this.size)
+  }
+
   /** The bytes written, with their total put at `lengthAt` as u64. */
   finish(lengthAt: number): Uint8Array {
     this.view.setBigUint64(lengthAt, BigInt(this.size), true)
-    return this.buffer.slice(0, this.size)
+    return this.finished()
   }
 
   /** Room for so many bytes; grows the buffer, and so replaces it and its view, when it is full. */

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { type ProvenName, proofs } from '../systems/proofs.js'
-import { integer } from '../train/options.js'
+import { device, integer } from '../train/options.js'
 
 const names = Object.keys(proofs) as [ProvenName, ...ProvenName[]]
 
@@ -21,6 +21,7 @@ export const proveOptions = z.strictObject({
     .describe('only acceptance lines, experiments, points and arms whose name has this text')
     .optional(),
   threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
+  device: device(),
 })
 
 export type ProveOptions = z.output<typeof proveOptions>

@@ -50,13 +50,13 @@ export async function proveSystem(
   options: ProofOptions,
   print: Print = (line) => process.stdout.write(`${line}\n`),
 ): Promise<ProofReport> {
-  const { system, quick, seeds, only, threads } = options
+  const { system, quick, seeds, only, threads, device } = options
   const proof: Proof = options.proof ?? proofs[system]
   const plan = planProof(proof, { quick, seeds, only })
   const output = options.output ?? join('proofs', `${system}-${quick ? 'quick' : 'full'}`)
   await mkdir(output, { recursive: true })
   const unlock = await lockFolder(output)
-  const executor = new Executor({ threads })
+  const executor = new Executor({ threads, device })
   const started = performance.now()
   try {
     const command = commandOf(options)
@@ -101,11 +101,12 @@ export async function proveSystem(
   }
 }
 
-function commandOf({ system, quick, seeds, only }: ProofOptions): string {
+function commandOf({ system, quick, seeds, only, device }: ProofOptions): string {
   const flags = [
     ...(quick ? ['--quick'] : []),
     ...(seeds === undefined ? [] : [`--seeds ${seeds}`]),
     ...(only === undefined ? [] : [`--only '${only}'`]),
+    ...(device === undefined ? [] : [`--device ${device}`]),
   ]
   return ['kairos prove', system, ...flags].join(' ')
 }

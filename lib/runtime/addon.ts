@@ -132,6 +132,8 @@ export interface Addon {
     /** Default: cpu. */
     device?: DeviceKind
   }): ExecutorHandle
+  /** Names of the kernels of its device. */
+  executorKernels(executor: ExecutorHandle): readonly string[]
   /** Resolves after the queue has drained and the threads have ended. */
   closeExecutor(executor: ExecutorHandle): Promise<void>
 

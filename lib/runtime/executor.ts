@@ -76,6 +76,11 @@ export class Executor {
     this.handle = callNative(() => loadAddon().createExecutor(options))
   }
 
+  /** Names of the kernels that its device has. */
+  get kernels(): readonly string[] {
+    return callNative(() => loadAddon().executorKernels(this.handle))
+  }
+
   get closed(): boolean {
     return this.closing !== undefined
   }

@@ -33,14 +33,23 @@ const addonIn = (folder) => `${folder}/Release/kairos.node`
 /** Jobs of the compiler: every core, but no more than memory allows at a gigabyte each. */
 const jobs = () => String(Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30))))
 
-/** KAIROS_WERROR=ON treats warnings as errors, as CI does. @returns {Record<string, string>} */
-const strictness = () => (process.env.KAIROS_WERROR ? { KAIROS_WERROR: process.env.KAIROS_WERROR } : {})
+/**
+ * What the environment asks of CMake, as CI does: KAIROS_WERROR=ON treats warnings as errors, and
+ * KAIROS_CUDA_ARCHITECTURES=90 compiles CUDA's kernels once.
+ */
+const environmentOptions = () =>
+  Object.fromEntries(
+    ['KAIROS_WERROR', 'KAIROS_CUDA_ARCHITECTURES'].flatMap((name) => {
+      const value = process.env[name]
+      return value ? [[name, value]] : []
+    }),
+  )
 
 /**
  * Builds the addon with CMake into `folder`, if anything it is made of has changed.
  * @param {{ folder?: string, options?: Record<string, string>, install?: boolean }} [request]
  */
-export async function ensureAddon({ folder = 'build', options = strictness(), install = true } = {}) {
+export async function ensureAddon({ folder = 'build', options = environmentOptions(), install = true } = {}) {
   const stamp = `${folder}/kairos.stamp`
   const tools = ['cmake-js', 'node-addon-api'].map(versionOf)
   const now = fingerprint(['CMakeLists.txt', ...filesUnder('native')], options, tools)
@@ -59,8 +68,14 @@ export async function ensureAddon({ folder = 'build', options = strictness(), in
   return true
 }
 
-/** Options that take what the machine has unless they are told. */
-const FOUND = ['KAIROS_ONEDNN', 'KAIROS_CUDA']
+/** Options that choose what is built, as CMakeLists.txt has them unless they are told. @type {Record<string, string>} */
+const DEFAULTS = {
+  KAIROS_WERROR: 'OFF',
+  KAIROS_SANITIZE: 'OFF',
+  KAIROS_ONEDNN: 'AUTO',
+  KAIROS_CUDA: 'AUTO',
+  KAIROS_CUDA_ARCHITECTURES: '80-real;90',
+}
 
 /**
  * cmake-js configures only where there is no CMakeCache.txt, so one that does not fit has to go first: left by a
@@ -74,9 +89,9 @@ function forgetUnusableCache(folder, options) {
   const text = read(cache)
   const moved = !text.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)
   const unfinished = !exists(`${folder}/build.ninja`) && !exists(`${folder}/Makefile`)
-  const differs = ['KAIROS_WERROR', 'KAIROS_SANITIZE', 'KAIROS_ONEDNN', 'KAIROS_CUDA'].some((name) => {
+  const differs = Object.entries(DEFAULTS).some(([name, otherwise]) => {
     const cached = text.match(new RegExp(`^${name}:\\w+=(.*)$`, 'm'))?.[1]
-    return cached !== undefined && cached !== (options[name] ?? (FOUND.includes(name) ? 'AUTO' : 'OFF'))
+    return cached !== undefined && cached !== (options[name] ?? otherwise)
   })
   if (moved) rmSync(join(root, folder), { recursive: true })
   else if (unfinished || differs) rmSync(join(root, cache))

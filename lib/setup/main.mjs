@@ -88,6 +88,10 @@ const commands = {
     console.log(tests.summary)
     return tests.passed
   },
+  'test:gpu': async (args) => {
+    await setUp()
+    return (await import('./gpu.mjs')).testGpu(args)
+  },
   'test:package': async () => {
     await setUp()
     return (await import('./package.mjs')).packageWorks()

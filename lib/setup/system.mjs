@@ -77,5 +77,5 @@ export async function ensureSystemPackages({ install, gyp = false }) {
 }
 
 export function cudaSentence() {
-  return onPath('nvcc') ? 'CUDA: nvcc found, but this version has CPU kernels only' : 'CUDA: absent, CPU only'
+  return onPath('nvcc') ? 'CUDA: nvcc found, GPU kernels are built' : 'CUDA: nvcc is not here, CPU kernels only'
 }

@@ -7,7 +7,7 @@ import { describe, type Executor } from '../runtime/index.js'
 
 export type Environment = Readonly<Record<string, string>>
 
-export async function environmentOf({ threads, variant }: Executor): Promise<Environment> {
+export async function environmentOf({ device, threads, variant }: Executor): Promise<Environment> {
   const { version, cpu, oneDnn, cuda } = describe()
   const commit = await gitCommit()
   return {
@@ -16,7 +16,8 @@ export async function environmentOf({ threads, variant }: Executor): Promise<Env
     Threads: String(threads),
     Memory: formatBytes(totalmem()),
     oneDNN: oneDnn.available ? 'yes' : 'no',
-    CUDA: cuda.available ? 'yes' : 'no',
+    CUDA: cuda.available ? cuda.gpus.map(({ name }) => name).join(', ') : 'no',
+    Device: device,
     Node: process.version,
     System: `${platform()} ${release()}, ${arch()}`,
     ...(commit ? { Commit: commit } : {}),

@@ -35,7 +35,7 @@ export async function evaluateRun(
       got: `one of a ${other.kind} system`,
     })
   }
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   try {
     if (run.kind === 'sequence')
       await evaluateSequence(run.options, other?.options as TrainOptions, options, executor, print)

@@ -31,7 +31,7 @@ export async function explainSystem(options: ExplainOptions, print: Print = toSt
   const split = leaveOneOut(await readSequences(options.data))
   const model = buildModel(options, split.sequences.maxItem)
   if (!options.profile) printParameters(options.system, model, print)
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   try {
     const batchSize = Math.min(options.batchSize, split.evaluated.length)
     const { trainable } = sequenceSystems[options.system]
@@ -55,7 +55,7 @@ export async function explainRanking(
   const { train } = await prepareParts(options)
   const model = buildRanking(options, featureInputs(train), targets)
   if (!options.profile) printParameters(options.system, model, print)
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   try {
     const source = (await datasetBatches(train, options)) as unknown as BatchSource
     const settings = { executor, seed: options.seed, clipNorm: options.clipNorm, profile: true }

@@ -27,6 +27,14 @@ const modelShape = {
   negatives: integer(1, 10_000).describe('sampled negatives of the binary loss').default(1),
 }
 
+export const device = () =>
+  z
+    .enum(['cpu', 'cuda', 'emulated'])
+    .describe(
+      'where programs run, cpu unless KAIROS_DEVICE says otherwise; emulated is a GPU that tests pretend to have',
+    )
+    .optional()
+
 export const learningShape = {
   averageDecay: z
     .number()
@@ -40,6 +48,7 @@ export const learningShape = {
     .describe('seed of everything random')
     .default(42),
   threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
+  device: device(),
 }
 
 /** The folder of a run. */

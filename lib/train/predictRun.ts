@@ -34,7 +34,7 @@ export async function predictRun(
 ): Promise<void> {
   const format = formatOf(options.output)
   const run = await loadRun('predict', options.run)
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   try {
     const lines = run.kind === 'sequence' ? items(run.options, options, executor) : rows(run.options, options, executor)
     const count = await write(options.output, format, lines)

@@ -32,7 +32,7 @@ export async function runDemo(
   const { users, signal, seed } = options
   const sequences = await plantedSequences({ users, signal, seed })
   const split = leaveOneOut(sequences)
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   try {
     const count = (value: number) => value.toLocaleString('en-US')
     print(

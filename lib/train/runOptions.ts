@@ -1,7 +1,7 @@
 /** What can be asked of a finished run. */
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
-import { integer } from './options.js'
+import { device, integer } from './options.js'
 
 export const evaluateOptions = z.strictObject({
   run: z.string().min(1).describe('folder of a run, as `kairos train --output` leaves it'),
@@ -12,6 +12,7 @@ export const evaluateOptions = z.strictObject({
     .describe('seed of the bootstrap')
     .default(42),
   threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
+  device: device(),
 })
 
 export const predictOptions = z.strictObject({
@@ -20,6 +21,7 @@ export const predictOptions = z.strictObject({
   output: z.string().min(1).describe('file to write: .csv or .jsonl'),
   top: integer(1, 1000).describe('items for each user, of a sequence system').default(10),
   threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
+  device: device(),
 })
 
 export type EvaluateOptions = z.output<typeof evaluateOptions>

@@ -57,7 +57,7 @@ export async function trainRanking(
 ): Promise<RankingReport> {
   const targets = targetsOfRun(options)
   const parts = await prepareParts(options)
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   let run: RunFolder | null = null
   try {
     print(describe(options.data, parts))
@@ -131,7 +131,7 @@ async function train(
 
 /** Settings that decide what a run computes: a resume with others is refused. */
 function identityOf(options: RankingTrainOptions, { train, validation, test }: RankingParts): Json {
-  const { data: _, epochs, patience, threads, output, resume, detectAnomaly, ...identity } = options
+  const { data: _, epochs, patience, threads, device, output, resume, detectAnomaly, ...identity } = options
   const rows = [train.rowCount, validation.rowCount, test.rowCount]
   return JSON.parse(JSON.stringify({ ...identity, rows })) as Json
 }

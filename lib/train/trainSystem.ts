@@ -37,7 +37,7 @@ const toStdout: Print = (line) => process.stdout.write(`${line}\n`)
 export async function trainSystem(options: TrainOptions, print: Print = toStdout): Promise<TrainReport> {
   const sequences = await readSequences(options.data)
   const split = leaveOneOut(sequences)
-  const executor = new Executor({ threads: options.threads })
+  const executor = new Executor({ threads: options.threads, device: options.device })
   let run: RunFolder | null = null
   try {
     print(describeSplit(options.data, split))
@@ -88,7 +88,7 @@ const MINUTES_BETWEEN_CHECKPOINTS = 10
 
 /** Settings that decide what a run computes: a resume with others is refused. */
 function identityOf(options: TrainOptions, { sequences, evaluated }: LeaveOneOut): Json {
-  const { data: _, epochs, patience, threads, output, resume, detectAnomaly, ...identity } = options
+  const { data: _, epochs, patience, threads, device, output, resume, detectAnomaly, ...identity } = options
   return { ...identity, items: sequences.maxItem, interactions: sequences.values.length, users: evaluated.length }
 }
 
@@ -96,7 +96,11 @@ async function openRun(options: TrainOptions, executor: Executor): Promise<RunFo
   if (options.output === undefined || !sequenceSystems[options.system].trainable) return null
   const { output, resume: _, ...config } = options
   await saveRun(output, { kind: 'sequence', options })
-  return openRunFolder(output, { title: `${options.system} on ${basename(options.data)}`, config, executor })
+  return openRunFolder(output, {
+    title: `${options.system} on ${basename(options.data)}`,
+    config: config as Json,
+    executor,
+  })
 }
 
 async function train(

@@ -138,7 +138,9 @@ CudaSummary Summarise() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
-    summary.reason = error == cudaSuccess ? "the driver finds no GPU" : cudaGetErrorString(error);
+    summary.reason = summary.driver == 0       ? "no NVIDIA driver on this machine"
+                     : error == cudaSuccess ? "a driver that finds no GPU"
+                                            : cudaGetErrorString(error);
     cudaGetLastError();
     return summary;
   }

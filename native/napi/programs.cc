@@ -51,6 +51,17 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
   return MakeHandle(ExecutorCell::Create(info.Env(), machine), info.Env());
 }
 
+// Of the device that the executor runs on.
+Napi::Value ExecutorKernels(const Napi::CallbackInfo& info) {
+  const auto cell = ReadHandle<ExecutorCell>({"executorKernels", "executor"}, info[0]);
+  cell->RefuseIfClosed("executorKernels");
+  const std::shared_ptr<Device>& device = cell->executor().machine().device;
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (const std::string& name : device ? device->KernelNames() : KernelNames())
+    names.Set(names.Length(), name);
+  return names;
+}
+
 class CloseJob final : public PromiseJob {
  public:
   using PromiseJob::PromiseJob;
@@ -214,6 +225,7 @@ std::vector<int64_t> ReadCounts(const Place& place, Napi::Value value, const Pro
 
 void DefinePrograms(Napi::Env env, Napi::Object exports) {
   exports.Set("createExecutor", Napi::Function::New(env, Sync<CreateExecutor>, "createExecutor"));
+  exports.Set("executorKernels", Napi::Function::New(env, Sync<ExecutorKernels>, "executorKernels"));
   exports.Set("closeExecutor", Napi::Function::New(env, Async<CloseExecutor>, "closeExecutor"));
   exports.Set("loadProgram", Napi::Function::New(env, Async<LoadProgram>, "loadProgram"));
   exports.Set("describeProgram", Napi::Function::New(env, Sync<DescribeProgram>, "describeProgram"));

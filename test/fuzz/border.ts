@@ -34,6 +34,7 @@ interface Live {
 }
 
 const names: readonly Name[] = [
+  'executorKernels',
   ...(['describe', 'createExecutor', 'closeExecutor', 'dispose', 'dispose'] as const),
   ...(['loadProgram', 'loadProgram', 'describeProgram', 'bind', 'bind', 'describeExecutable'] as const),
   ...(['run', 'run', 'run', 'run', 'run', 'runBlocking', 'runBlocking'] as const),
@@ -276,6 +277,7 @@ function argumentsOf(world: World, name: Name): Call {
       const variant = variants[random.int(variants.length)]
       return { args: [{ threads: 1 + random.int(2), variant, matmul: ['own', 'auto'][random.int(2)] }] }
     }
+    case 'executorKernels':
     case 'closeExecutor':
       return { args: [executor()] }
     case 'dispose':

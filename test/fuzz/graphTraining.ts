@@ -2,6 +2,7 @@
  * Training programs over random graphs: some steps with a random optimizer, clipping, accumulation and groups against
  * the optimizers' formulas in float64 over gradients of the interpreter. Sparse tables and dense ones have one oracle.
  */
+import { isKairosError } from '../../lib/core/errors.js'
 import type { Random } from '../../lib/core/random.js'
 import { backward, gradients, variableName, variableOf } from '../../lib/graph/autodiff.js'
 import { compile } from '../../lib/graph/compile.js'
@@ -48,7 +49,7 @@ export class TrainingFuzzer {
   constructor(
     private readonly settings: readonly Setting[],
     private readonly executorOf: (setting: Setting) => Executor,
-    private readonly tally: { right: number; unknown: number; runs: number },
+    private readonly tally: { right: number; unknown: number; runs: number; lacking: number },
   ) {}
 
   async iterate(random: Random, note: Note): Promise<void> {
@@ -83,6 +84,10 @@ export class TrainingFuzzer {
     const setting = pick(random, this.settings)
     const first = await this.train(generator, training, setting)
     const again = await this.train(generator, training, setting)
+    if (!first || !again) {
+      this.tally.lacking++
+      return
+    }
     for (const parameter of parameters) {
       const name = nameOf(parameter)
       const variable = variableOf(parameter) as Variable
@@ -102,11 +107,12 @@ export class TrainingFuzzer {
     }
   }
 
+  /** The parameters after all batches; null where the device lacks a kernel. */
   private async train(
     { model }: GraphGenerator,
     { loss, groups, clipNorm, accumulate, batches }: Training,
     setting: Setting,
-  ): Promise<Record<string, NativeArray>> {
+  ): Promise<Record<string, NativeArray> | null> {
     const executor = this.executorOf(setting)
     const inputs = reachable([loss.value]).filter(({ leaf }) => leaf?.kind === 'input')
     const schema = Object.fromEntries(inputs.map((node) => [inputName(node), node.outputs[0]]))
@@ -137,6 +143,7 @@ export class TrainingFuzzer {
       try {
         await compiled.step(batch as never, { lr: RATE }, { parameters, counts: own, capacities: more })
       } catch (error) {
+        if (setting.device && isKairosError(error, 'KAIROS_UNSUPPORTED')) return null
         throw new Finding(`a step failed with ${show(error)}, on ${JSON.stringify(setting)}`)
       }
       this.tally.runs++

@@ -13,6 +13,7 @@ import { createParameters } from '../../lib/graph/stores.js'
 import { toTyped } from '../../lib/ops/support.js'
 import {
   type CpuVariant,
+  type DeviceKind,
   describe,
   type Executable,
   Executor,
@@ -42,13 +43,20 @@ export interface Setting {
   readonly variant: CpuVariant
   readonly threads: number
   readonly matmul: MatmulEngine
+  readonly device?: DeviceKind
 }
 
 const { cpu, oneDnn } = describe()
-const settings: readonly Setting[] = [
+const elsewhere = (process.env.KAIROS_DEVICE || 'cpu') !== 'cpu'
+const onProcessor: readonly Setting[] = [
   ...cpu.variants.flatMap((variant) => [1, 2].map((threads) => ({ variant, threads, matmul: 'own' as const }))),
   ...(oneDnn.available ? [{ variant: cpu.variants.at(-1) as CpuVariant, threads: 2, matmul: 'onednn' as const }] : []),
 ]
+
+/** KAIROS_DEVICE sends everything to another device, where variants and threads mean nothing. */
+const settings: readonly Setting[] = elsewhere
+  ? [{ variant: 'baseline', threads: 1, matmul: 'own', device: process.env.KAIROS_DEVICE as DeviceKind }]
+  : onProcessor
 
 /** One iteration in so many is a training program. */
 const TRAINING = 5
@@ -88,6 +96,8 @@ export class GraphFuzzer implements Fuzzer {
     slopes: 0,
     kinks: 0,
     refused: 0,
+    /** Graphs with an op that the device has no kernel for yet. */
+    lacking: 0,
   }
   private readonly training = new TrainingFuzzer(settings, (setting) => this.executorOf(setting), this.tally)
 
@@ -167,8 +177,8 @@ counts ${JSON.stringify(options.counts)}`)
       const where = Object.values(setting).join(' ')
       note(`${where}, capacities ${JSON.stringify(graph.capacities)}`)
       const problem = await this.runOn(setting, lowered, graph)
-      if (problem === 'refused') {
-        this.tally.refused++
+      if (problem === 'refused' || problem === 'lacking') {
+        this.tally[problem]++
         return
       }
       if (!problem) continue
@@ -179,11 +189,16 @@ counts ${JSON.stringify(options.counts)}`)
   }
 
   /** Runs at the first point, the second and the first again, which must give the bits that it gave. */
-  private async runOn(setting: Setting, lowered: GraphRunner, graph: Prepared): Promise<Problem | 'refused' | null> {
+  private async runOn(
+    setting: Setting,
+    lowered: GraphRunner,
+    graph: Prepared,
+  ): Promise<Problem | 'refused' | 'lacking' | null> {
     using program = await this.executorOf(setting).loadProgram(lowered.programFile)
     const bound = await answerOf('bind', () => program.bind(only(lowered.symbols, graph.capacities), { poison: true }))
     // Some ops take some sizes only: k of topK along a live axis, rows of gram.
     if ('refused' in bound && bound.refused === 'KAIROS_SHAPE') return 'refused'
+    if ('refused' in bound && bound.refused === 'KAIROS_UNSUPPORTED' && elsewhere) return 'lacking'
     if ('refused' in bound) return { what: `bind refused with ${bound.refused}`, point: graph.points[0] }
     using executable = bound.value
     const before: NativeArray[] = []
