@@ -10,6 +10,7 @@ namespace kairos::gpu {
 #define KAIROS_GPU_FAMILIES(F) \
   F(Dropout)                   \
   F(Elementwise)               \
+  F(Frequency)                 \
   F(LayerNorm)                 \
   F(Matmul)                    \
   F(Movement)                  \

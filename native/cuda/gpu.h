@@ -18,10 +18,12 @@
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-#define KAIROS_UNROLL _Pragma("unroll")  // loops over registers
+#define KAIROS_UNROLL _Pragma("unroll")    // loops over registers
+#define KAIROS_ROLLED _Pragma("unroll 1")  // bodies too large to stand more than once
 #else
 #include "cuda/emulated/machine.h"
 #define KAIROS_UNROLL
+#define KAIROS_ROLLED
 #endif
 
 namespace kairos::gpu {
@@ -59,6 +61,11 @@ __device__ T WarpCombine(T value, Combine combine, int lanes = kWarp) {
   for (int distance = lanes / 2; distance > 0; distance /= 2)
     value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
   return value;
+}
+
+// Asks for the line of an address to be brought near, without waiting for it.
+__device__ inline void Prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 // The first caller of several wins.

@@ -72,6 +72,8 @@ T WarpCombine(T value, Combine combine, int lanes = 32) {
   return all[0];
 }
 
+inline void Prefetch(const void*) {}
+
 inline bool TakeFirst(int32_t* taken) { return *taken == 0 && (*taken = 1) == 1; }
 inline int32_t AtomicAdd(int32_t* to, int32_t value) {
   const int32_t before = *to;
