@@ -387,7 +387,6 @@ struct Form {
     threads = std::max(threads / width * width, std::max(width, kWarp));
   }
   size_t shared() const { return scratch_blocks > 0 ? 0 : bytes; }
-  size_t ScratchBytes() const { return static_cast<size_t>(scratch_blocks) * bytes; }
   std::byte* Scratch(std::byte* scratch) const { return scratch_blocks > 0 ? scratch : nullptr; }
 };
 
@@ -403,7 +402,7 @@ std::unique_ptr<DeviceKernel> PrepareTransform(DevicePrepareContext& context) {
   const int64_t tiles = (pairs + form.width - 1) / form.width;
   const int64_t blocks = std::min(tiles, form.scratch_blocks > 0 ? form.scratch_blocks : kResidentBlocks);
   plan.AddTo(context);
-  context.scratch_bytes = form.ScratchBytes();
+  context.scratch_bytes = form.scratch_blocks > 0 ? static_cast<size_t>(blocks) * form.bytes : 0;
   return MakeBoundLengthKernel(
       length, kOfOutput, [plan = std::move(plan), form, blocks](const LaunchContext& launch) {
         LaunchShared(launch, blocks, form.threads, form.shared(), plan.fourier.small ? kSmallKernel : kKernel,
