@@ -8,6 +8,7 @@
 namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
+  F(Attention)                 \
   F(Dropout)                   \
   F(Elementwise)               \
   F(Frequency)                 \
