@@ -23,43 +23,44 @@ using namespace attention;  // NOLINT: this file is what it is for
 // ---- Forward ----
 
 // blockIdx.x: (b, h, query tile); y: chunk of the value's channels.
-template <int kWide>
-__global__ void __launch_bounds__(kThreads, kWide == 2 ? 3 : 2)
+template <int kWide, bool kMany>
+__global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
     ForwardKernel(const TensorView* views, Options options) {
   const Sizes sizes(views);
-  const int64_t tiles = TilesOf(sizes.queries);
+  const int tiles = TilesOf(sizes.queries);
   const int chunk = static_cast<int>(blockIdx.y);
   if (blockIdx.x >= sizes.batch * sizes.heads * tiles || chunk >= ChunksOf(sizes.value_width)) return;
-  const int64_t query = blockIdx.x % tiles * kTile, row = blockIdx.x / tiles;
-  const int64_t b = row / sizes.heads, h = row % sizes.heads, group = h / (sizes.heads / sizes.groups);
+  const int block = static_cast<int>(blockIdx.x), query = block % tiles * kTile, row = block / tiles;
+  const int b = row / sizes.heads, h = row % sizes.heads, group = h / (sizes.heads / sizes.groups);
   const Head head(views, sizes, options, b, h);
   const Rows values(views[2], b, group);
 
   auto* memory = reinterpret_cast<float*>(SharedMemory());
   constexpr int kFloats = kTile * kPitch<kWide>;
-  const Meeting<kWide> scores{Rows(views[0], b, h), Rows(views[1], b, group), query, sizes.queries, memory,
-                              memory + kFloats};
+  const Meeting<kWide, kMany> scores{
+      Rows(views[0], b, h), Rows(views[1], b, group), query, sizes.queries, memory, memory + kFloats};
   float *value_tile = memory + 2 * kFloats, *weights = memory + 3 * kFloats;
-  if (scores.chunks() == 1) scores.LoadOwn(0);
+  scores.LoadOwn();
 
   float most[kEach], sum[kEach], result[kEach][kWide] = {};
   KAIROS_UNROLL
   for (int i = 0; i < kEach; ++i) most[i] = -INFINITY, sum[i] = 0;
-  const int64_t last = query + kTile < sizes.queries ? query + kTile : sizes.queries;
-  const int64_t end = head.EndFor(last);
-  for (int64_t key = head.begin; key < end; key += kTile) {
+  const int last = Lesser(query + kTile, sizes.queries);
+  const int end = head.EndFor(last);
+  for (int key = head.begin; key < end; key += kTile) {
     BlockSync();  // the last tile has been read
-    if (scores.chunks() == 1) scores.LoadStreamed(key, end, 0);
+    scores.LoadStreamed(key, end);
     LoadTile<kWide>(values, key, end, chunk, value_tile);
     BlockSync();
     Scores p;
     scores.Multiply(key, end, 0, p);
+    const uint32_t bits = head.Kept([&](int i, int j) { return Place{query + RowOf(i), key + ColumnOf(j)}; });
     KAIROS_UNROLL
     for (int i = 0; i < kEach; ++i) {
       float greatest = -INFINITY;
       KAIROS_UNROLL
       for (int j = 0; j < kEach; ++j) {
-        const int64_t at_query = query + RowOf(i), at_key = key + ColumnOf(j);
+        const int at_query = query + RowOf(i), at_key = key + ColumnOf(j);
         p[i][j] = head.Sees(at_query, at_key) ? head.Score(p[i][j], at_query, at_key) : -INFINITY;
         greatest = Maximum()(greatest, p[i][j]);
       }
@@ -75,12 +76,12 @@ __global__ void __launch_bounds__(kThreads, kWide == 2 ? 3 : 2)
       for (int j = 0; j < kEach; ++j) {
         p[i][j] = exp2f(p[i][j] - from);
         sum[i] += p[i][j];
-        if (options.threshold > 0 && p[i][j] != 0) p[i][j] *= head.Keep(query + RowOf(i), key + ColumnOf(j));
+        p[i][j] *= head.Keep(bits, i, j);
       }
     }
     StoreWeights(p, weights);
     BlockSync();
-    AddProduct<kWide>(weights, value_tile, end - key < kTile ? static_cast<int>(end - key) : kTile, result);
+    AddProduct<kWide>(weights, value_tile, Lesser(end - key, kTile), result);
   }
 
   const TensorView &y = views[options.outputs], &log_sum_exp = views[options.outputs + 1];
@@ -91,12 +92,12 @@ __global__ void __launch_bounds__(kThreads, kWide == 2 ? 3 : 2)
     KAIROS_UNROLL
     for (int c = 0; c < kWide; ++c) result[i][c] *= scale;
     if (chunk == 0 && ColumnOf(0) == 0 && query + RowOf(i) < sizes.queries)
-      log_sum_exp.As<float>()[row * sizes.queries + query + RowOf(i)] =
+      log_sum_exp.As<float>()[int64_t{row} * sizes.queries + query + RowOf(i)] =
           sum[i] == 0 ? -INFINITY : most[i] * kLn2 + logf(sum[i]);
   }
-  const int64_t step = sizes.heads * sizes.value_width;
-  StoreRows<kWide>(result, 1, y.As<float>() + b * sizes.queries * step + h * sizes.value_width, step, query,
-                   sizes.queries, sizes.value_width, chunk);
+  const int64_t step = int64_t{sizes.heads} * sizes.value_width;
+  StoreRows<kWide>(result, 1, y.As<float>() + int64_t{b} * sizes.queries * step + h * sizes.value_width, step,
+                   query, sizes.queries, sizes.value_width, chunk);
 }
 
 // ---- Backward ----
@@ -123,68 +124,71 @@ __global__ void OwnKernel(const TensorView* views, Options options, float* own) 
 struct Slope {
   float kept, slope;
 
-  __device__ Slope(const Head& head, float score, float product, float log_sum_exp, float own, int64_t query,
-                   int64_t key) {
+  __device__ Slope(const Head& head, float score, float product, float log_sum_exp, float own, int query,
+                   int key, float keep) {
     kept = slope = 0;
     if (!head.Sees(query, key)) return;
     const float weight = exp2f(head.Score(score, query, key) - log_sum_exp * kLog2E);
-    const float keep = head.Keep(query, key);
     kept = weight * keep;
     slope = weight * (keep * product - own);
   }
 };
 
 // blockIdx.x: (b, group, key tile); y: chunk of the channels. kQueries: one tile has all keys, and dq is made here.
-template <int kWide, bool kQueries>
-__global__ void __launch_bounds__(kThreads, 2)
+template <int kWide, bool kMany, bool kQueries>
+__global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
     KeysBackwardKernel(const TensorView* views, Options options, const float* own) {
   const Sizes sizes(views);
-  const int64_t tiles = kQueries ? 1 : TilesOf(sizes.keys);
+  const int tiles = kQueries ? 1 : TilesOf(sizes.keys);
   const int chunk = static_cast<int>(blockIdx.y);
   const int chunks = std::max(ChunksOf(sizes.width), ChunksOf(sizes.value_width));
   if (blockIdx.x >= sizes.batch * sizes.groups * tiles || chunk >= chunks) return;
-  const int64_t key = blockIdx.x % tiles * kTile, b = blockIdx.x / tiles / sizes.groups;
-  const int64_t g = blockIdx.x / tiles % sizes.groups, share = sizes.heads / sizes.groups;
-  const int64_t key_end = key + kTile < sizes.keys ? key + kTile : sizes.keys;
+  const int block = static_cast<int>(blockIdx.x), key = block % tiles * kTile,
+            b = block / tiles / sizes.groups;
+  const int g = block / tiles % sizes.groups, share = sizes.heads / sizes.groups;
+  const int key_end = Lesser(key + kTile, sizes.keys);
 
   auto* memory = reinterpret_cast<float*>(SharedMemory());
   constexpr int kFloats = kTile * kPitch<kWide>;
-  Meeting<kWide> scores{Rows(views[1], b, g), Rows(views[0], b, g * share), key, sizes.keys, memory,
-                        memory + kFloats};
-  Meeting<kWide> products{Rows(views[2], b, g), Rows(views[5], b, g * share), key,
-                          sizes.keys,           memory + 2 * kFloats,         memory + 3 * kFloats};
+  Meeting<kWide, kMany> scores{Rows(views[1], b, g), Rows(views[0], b, g * share), key, sizes.keys, memory,
+                               memory + kFloats};
+  Meeting<kWide, kMany> products{Rows(views[2], b, g), Rows(views[5], b, g * share), key,
+                                 sizes.keys,           memory + 2 * kFloats,         memory + 3 * kFloats};
   float *kept = memory + 4 * kFloats, *slopes = kept + kTile * kWeightPitch;
-  if (scores.chunks() == 1) scores.LoadOwn(0);
-  if (products.chunks() == 1) products.LoadOwn(0);
+  scores.LoadOwn();
+  products.LoadOwn();
 
   float dk[kEach][kWide] = {}, dv[kEach][kWide] = {};
-  for (int64_t h = g * share; h < (g + 1) * share; ++h) {
+  for (int h = g * share; h < (g + 1) * share; ++h) {
     const Head head(views, sizes, options, b, h);
     scores.streamed = Rows(views[0], b, h);
     products.streamed = Rows(views[5], b, h);
-    const float* log_sum_exp = views[4].As<const float>() + (b * sizes.heads + h) * sizes.queries;
-    const float* own_sum = own + (b * sizes.heads + h) * sizes.queries;
+    const float* log_sum_exp = views[4].As<const float>() + (int64_t{b} * sizes.heads + h) * sizes.queries;
+    const float* own_sum = own + (int64_t{b} * sizes.heads + h) * sizes.queries;
     // Queries from the first that sees the first key on, by whole tiles. Outside the range nobody sees any.
-    int64_t query = key - head.frontier + 1;
+    int query = key - head.frontier + 1;
     query = query > 0 ? query / kTile * kTile : 0;
     if (!kQueries && (key_end <= head.begin || key >= head.end)) continue;
     if (kQueries) query = 0;  // all of dq is written
     for (; query < sizes.queries; query += kTile) {
       BlockSync();
-      if (scores.chunks() == 1) scores.LoadStreamed(query, sizes.queries, 0);
-      if (products.chunks() == 1) products.LoadStreamed(query, sizes.queries, 0);
+      scores.LoadStreamed(query, sizes.queries);
+      products.LoadStreamed(query, sizes.queries);
       BlockSync();
       Scores p, ds;
       scores.Multiply(query, sizes.queries, chunk, p);
       products.Multiply(query, sizes.queries, chunk, ds);
+      const uint32_t bits = head.Kept([&](int i, int j) {
+        return Place{query + ColumnOf(j), key + RowOf(i)};
+      });
       KAIROS_UNROLL
       for (int j = 0; j < kEach; ++j) {
-        const int64_t at = query + ColumnOf(j);
+        const int at = query + ColumnOf(j);
         const bool live = at < sizes.queries;
         const float total = live ? log_sum_exp[at] : 0, less = live ? own_sum[at] : 0;
         KAIROS_UNROLL
         for (int i = 0; i < kEach; ++i) {
-          const Slope slope(head, p[i][j], ds[i][j], total, less, at, key + RowOf(i));
+          const Slope slope(head, p[i][j], ds[i][j], total, less, at, key + RowOf(i), head.Keep(bits, i, j));
           p[i][j] = slope.kept;
           ds[i][j] = slope.slope;
         }
@@ -192,7 +196,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       StoreWeights(p, kept);
       StoreWeights(ds, slopes);
       BlockSync();
-      const int columns = sizes.queries - query < kTile ? static_cast<int>(sizes.queries - query) : kTile;
+      const int columns = Lesser(sizes.queries - query, kTile);
       AddProduct<kWide>(kept, products.streamed_tile, columns, dv);
       AddProduct<kWide>(slopes, scores.streamed_tile, columns, dk);
       if constexpr (kQueries) {
@@ -206,44 +210,52 @@ __global__ void __launch_bounds__(kThreads, 2)
             for (int c = 0; c < kWide; ++c) dq[i][c] += slope * k[column * kPitch<kWide> + c];
           }
         }
-        const int64_t step = sizes.heads * sizes.width;
-        StoreRows<kWide>(dq, options.scale,
-                         views[options.outputs].As<float>() + b * sizes.queries * step + h * sizes.width,
-                         step, query, sizes.queries, sizes.width, chunk);
+        const int64_t step = int64_t{sizes.heads} * sizes.width;
+        StoreRows<kWide>(
+            dq, options.scale,
+            views[options.outputs].As<float>() + int64_t{b} * sizes.queries * step + h * sizes.width, step,
+            query, sizes.queries, sizes.width, chunk);
       }
     }
   }
-  const int64_t k_step = sizes.groups * sizes.width, v_step = sizes.groups * sizes.value_width;
-  float* to_k = views[options.outputs + 1].As<float>() + b * sizes.keys * k_step + g * sizes.width;
-  float* to_v = views[options.outputs + 2].As<float>() + b * sizes.keys * v_step + g * sizes.value_width;
+  const int64_t k_step = int64_t{sizes.groups} * sizes.width;
+  const int64_t v_step = int64_t{sizes.groups} * sizes.value_width;
+  float* to_k = views[options.outputs + 1].As<float>() + int64_t{b} * sizes.keys * k_step + g * sizes.width;
+  float* to_v =
+      views[options.outputs + 2].As<float>() + int64_t{b} * sizes.keys * v_step + g * sizes.value_width;
   StoreRows<kWide>(dk, options.scale, to_k, k_step, key, sizes.keys, sizes.width, chunk);
   StoreRows<kWide>(dv, 1, to_v, v_step, key, sizes.keys, sizes.value_width, chunk);
 }
 
 // The slopes of a tile of queries and keys, queries being a thread's rows.
-template <int kWide>
-__device__ inline void SlopesOf(const Head& head, const Meeting<kWide>& scores,
-                                const Meeting<kWide>& products, int64_t key, int64_t end, int chunk,
+template <int kWide, bool kMany>
+__device__ inline void SlopesOf(const Head& head, const Meeting<kWide, kMany>& scores,
+                                const Meeting<kWide, kMany>& products, int key, int end, int chunk,
                                 const float (&log_sum_exp)[kEach], const float (&own)[kEach],
                                 Scores& slopes) {
   BlockSync();
-  if (scores.chunks() == 1) scores.LoadStreamed(key, end, 0);
-  if (products.chunks() == 1) products.LoadStreamed(key, end, 0);
+  scores.LoadStreamed(key, end);
+  products.LoadStreamed(key, end);
   BlockSync();
   Scores p;
   scores.Multiply(key, end, chunk, p);
   products.Multiply(key, end, chunk, slopes);
+  const uint32_t bits = head.Kept([&](int i, int j) {
+    return Place{scores.own_row + RowOf(i), key + ColumnOf(j)};
+  });
   KAIROS_UNROLL
-  for (int i = 0; i < kEach; ++i) KAIROS_UNROLL
-  for (int j = 0; j < kEach; ++j)
-    slopes[i][j] = Slope(head, p[i][j], slopes[i][j], log_sum_exp[i], own[i], scores.own_row + RowOf(i),
-                         key + ColumnOf(j))
-                       .slope;
+  for (int i = 0; i < kEach; ++i) {
+    KAIROS_UNROLL
+    for (int j = 0; j < kEach; ++j)
+      slopes[i][j] = Slope(head, p[i][j], slopes[i][j], log_sum_exp[i], own[i], scores.own_row + RowOf(i),
+                           key + ColumnOf(j), head.Keep(bits, i, j))
+                         .slope;
+  }
 }
 
 // The sums of a thread's queries.
 __device__ inline void LoadOwnSums(const TensorView* views, const Sizes& sizes, const float* own, int64_t row,
-                                   int64_t query, float (&log_sum_exp)[kEach], float (&own_sum)[kEach]) {
+                                   int query, float (&log_sum_exp)[kEach], float (&own_sum)[kEach]) {
   KAIROS_UNROLL
   for (int i = 0; i < kEach; ++i) {
     const bool live = query + RowOf(i) < sizes.queries;
@@ -254,57 +266,56 @@ __device__ inline void LoadOwnSums(const TensorView* views, const Sizes& sizes, 
 }
 
 // blockIdx.x: (b, h, query tile); y: chunk of dq's channels.
-template <int kWide>
-__global__ void __launch_bounds__(kThreads, 2)
+template <int kWide, bool kMany>
+__global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
     QueriesBackwardKernel(const TensorView* views, Options options, const float* own) {
   const Sizes sizes(views);
-  const int64_t tiles = TilesOf(sizes.queries);
+  const int tiles = TilesOf(sizes.queries);
   const int chunk = static_cast<int>(blockIdx.y);
   if (blockIdx.x >= sizes.batch * sizes.heads * tiles || chunk >= ChunksOf(sizes.width)) return;
-  const int64_t query = blockIdx.x % tiles * kTile, row = blockIdx.x / tiles;
-  const int64_t b = row / sizes.heads, h = row % sizes.heads, group = h / (sizes.heads / sizes.groups);
+  const int block = static_cast<int>(blockIdx.x), query = block % tiles * kTile, row = block / tiles;
+  const int b = row / sizes.heads, h = row % sizes.heads, group = h / (sizes.heads / sizes.groups);
   const Head head(views, sizes, options, b, h);
 
   auto* memory = reinterpret_cast<float*>(SharedMemory());
   constexpr int kFloats = kTile * kPitch<kWide>;
-  const Meeting<kWide> scores{Rows(views[0], b, h), Rows(views[1], b, group), query, sizes.queries, memory,
-                              memory + kFloats};
-  const Meeting<kWide> products{Rows(views[5], b, h), Rows(views[2], b, group), query,
-                                sizes.queries,        memory + 2 * kFloats,     memory + 3 * kFloats};
+  const Meeting<kWide, kMany> scores{
+      Rows(views[0], b, h), Rows(views[1], b, group), query, sizes.queries, memory, memory + kFloats};
+  const Meeting<kWide, kMany> products{Rows(views[5], b, h), Rows(views[2], b, group), query,
+                                       sizes.queries,        memory + 2 * kFloats,     memory + 3 * kFloats};
   float* slopes = memory + 4 * kFloats;
-  if (scores.chunks() == 1) scores.LoadOwn(0);
-  if (products.chunks() == 1) products.LoadOwn(0);
+  scores.LoadOwn();
+  products.LoadOwn();
   float log_sum_exp[kEach], own_sum[kEach], dq[kEach][kWide] = {};
   LoadOwnSums(views, sizes, own, row, query, log_sum_exp, own_sum);
-  const int64_t last = query + kTile < sizes.queries ? query + kTile : sizes.queries;
-  const int64_t end = head.EndFor(last);
-  for (int64_t key = head.begin; key < end; key += kTile) {
+  const int last = Lesser(query + kTile, sizes.queries);
+  const int end = head.EndFor(last);
+  for (int key = head.begin; key < end; key += kTile) {
     Scores ds;
     SlopesOf(head, scores, products, key, end, chunk, log_sum_exp, own_sum, ds);
     StoreWeights(ds, slopes);
     BlockSync();
-    AddProduct<kWide>(slopes, scores.streamed_tile, end - key < kTile ? static_cast<int>(end - key) : kTile,
-                      dq);
+    AddProduct<kWide>(slopes, scores.streamed_tile, Lesser(end - key, kTile), dq);
   }
-  const int64_t step = sizes.heads * sizes.width;
+  const int64_t step = int64_t{sizes.heads} * sizes.width;
   StoreRows<kWide>(dq, options.scale,
-                   views[options.outputs].As<float>() + b * sizes.queries * step + h * sizes.width, step,
-                   query, sizes.queries, sizes.width, chunk);
+                   views[options.outputs].As<float>() + int64_t{b} * sizes.queries * step + h * sizes.width,
+                   step, query, sizes.queries, sizes.width, chunk);
 }
 
 // blockIdx.x: (h or b and h, query tile, key tile). A shared bias is summed over the batch, in order.
-template <int kWide>
-__global__ void __launch_bounds__(kThreads, 2)
+template <int kWide, bool kMany>
+__global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
     BiasBackwardKernel(const TensorView* views, Options options, const float* own) {
   const Sizes sizes(views);
   const TensorView& dbias = views[options.outputs + 3];
   const bool shared = dbias.shape.rank == 3;
-  const int64_t key_tiles = TilesOf(sizes.keys), query_tiles = TilesOf(sizes.queries);
+  const int key_tiles = TilesOf(sizes.keys), query_tiles = TilesOf(sizes.queries);
   if (key_tiles == 0 || query_tiles == 0) return;
-  const int64_t at = blockIdx.x / key_tiles / query_tiles;
+  const int block = static_cast<int>(blockIdx.x), at = block / key_tiles / query_tiles;
   if (at >= sizes.heads * (shared ? 1 : sizes.batch)) return;
-  const int64_t key = blockIdx.x % key_tiles * kTile, query = blockIdx.x / key_tiles % query_tiles * kTile;
-  const int64_t h = at % sizes.heads, group = h / (sizes.heads / sizes.groups);
+  const int key = block % key_tiles * kTile, query = block / key_tiles % query_tiles * kTile;
+  const int h = at % sizes.heads, group = h / (sizes.heads / sizes.groups);
   const int64_t first = shared ? 0 : at / sizes.heads, end = shared ? sizes.batch : first + 1;
 
   auto* memory = reinterpret_cast<float*>(SharedMemory());
@@ -312,27 +323,31 @@ __global__ void __launch_bounds__(kThreads, 2)
   Scores sums = {};
   for (int64_t b = first; b < end; ++b) {
     const Head head(views, sizes, options, b, h);
-    const Meeting<kWide> scores{Rows(views[0], b, h), Rows(views[1], b, group), query, sizes.queries, memory,
-                                memory + kFloats};
-    const Meeting<kWide> products{Rows(views[5], b, h), Rows(views[2], b, group), query,
-                                  sizes.queries,        memory + 2 * kFloats,     memory + 3 * kFloats};
+    const Meeting<kWide, kMany> scores{
+        Rows(views[0], b, h), Rows(views[1], b, group), query, sizes.queries, memory, memory + kFloats};
+    const Meeting<kWide, kMany> products{Rows(views[5], b, h), Rows(views[2], b, group), query, sizes.queries,
+                                         memory + 2 * kFloats, memory + 3 * kFloats};
     float log_sum_exp[kEach], own_sum[kEach];
     LoadOwnSums(views, sizes, own, b * sizes.heads + h, query, log_sum_exp, own_sum);
     BlockSync();  // the last item's tiles have been read
-    if (scores.chunks() == 1) scores.LoadOwn(0);
-    if (products.chunks() == 1) products.LoadOwn(0);
+    scores.LoadOwn();
+    products.LoadOwn();
     Scores ds;
     SlopesOf(head, scores, products, key, sizes.keys, 0, log_sum_exp, own_sum, ds);
     KAIROS_UNROLL
-    for (int i = 0; i < kEach; ++i) KAIROS_UNROLL
-    for (int j = 0; j < kEach; ++j) sums[i][j] += ds[i][j];
+    for (int i = 0; i < kEach; ++i) {
+      KAIROS_UNROLL
+      for (int j = 0; j < kEach; ++j) sums[i][j] += ds[i][j];
+    }
   }
-  float* to = dbias.As<float>() + at * sizes.queries * sizes.keys;
+  float* to = dbias.As<float>() + int64_t{at} * sizes.queries * sizes.keys;
   KAIROS_UNROLL
-  for (int i = 0; i < kEach; ++i) KAIROS_UNROLL
-  for (int j = 0; j < kEach; ++j)
-    if (query + RowOf(i) < sizes.queries && key + ColumnOf(j) < sizes.keys)
-      to[(query + RowOf(i)) * sizes.keys + key + ColumnOf(j)] = sums[i][j];
+  for (int i = 0; i < kEach; ++i) {
+    KAIROS_UNROLL
+    for (int j = 0; j < kEach; ++j)
+      if (query + RowOf(i) < sizes.queries && key + ColumnOf(j) < sizes.keys)
+        to[int64_t{query + RowOf(i)} * sizes.keys + key + ColumnOf(j)] = sums[i][j];
+  }
 }
 
 // ---- Launchers ----
@@ -363,9 +378,6 @@ Sizes SizesOf(const DevicePrepareContext& context) {
   return {context.inputs[0].shape, context.inputs[1].shape, context.inputs[2].shape};
 }
 
-// Whether a thread has two channels or four.
-bool IsNarrow(const Sizes& sizes) { return std::max(sizes.width, sizes.value_width) <= kAcross * 2; }
-
 // A grid of tiles and chunks, none where a product is 0.
 template <class... Parameters, class... Arguments>
 void LaunchTiles(const LaunchContext& launch, int64_t blocks, int chunks, size_t shared,
@@ -375,31 +387,38 @@ void LaunchTiles(const LaunchContext& launch, int64_t blocks, int chunks, size_t
                    kThreads, shared, kernel, arguments...);
 }
 
-template <int kWide>
+template <int kWide, bool kMany>
 void LaunchForward(const LaunchContext& launch, const Sizes& sizes, const Options& options) {
   LaunchTiles(launch, sizes.batch * sizes.heads * TilesOf(sizes.queries), ChunksOf(sizes.value_width),
-              3 * kTileBytes<kWide> + kWeightBytes, ForwardKernel<kWide>, launch.views, options);
+              3 * kTileBytes<kWide> + kWeightBytes, ForwardKernel<kWide, kMany>, launch.views, options);
 }
 
-template <int kWide>
+template <int kWide, bool kMany>
 void LaunchBackward(const LaunchContext& launch, const Sizes& sizes, const Options& options) {
-  auto* own = reinterpret_cast<float*>(launch.scratch);
+  const auto* own = reinterpret_cast<const float*>(launch.scratch);
   const int64_t rows = sizes.batch * sizes.heads * sizes.queries;
   Launch(launch, std::min<int64_t>((rows + 7) / 8, kMostFlatBlocks), 8 * kWarp, OwnKernel, launch.views,
-         options, own);
-  const int chunks = std::max(ChunksOf(sizes.width), ChunksOf(sizes.value_width));
+         options, reinterpret_cast<float*>(launch.scratch));
   constexpr size_t kShared = 4 * kTileBytes<kWide>;
-  const bool one_tile = sizes.keys <= kTile && sizes.width <= kChunk && sizes.value_width <= kChunk;
-  LaunchTiles(launch, sizes.batch * sizes.groups * TilesOf(sizes.keys), chunks, kShared + 2 * kWeightBytes,
-              one_tile ? KeysBackwardKernel<kWide, true> : KeysBackwardKernel<kWide, false>, launch.views,
-              options, static_cast<const float*>(own));
-  if (!one_tile || sizes.keys == 0)
+  const int chunks = std::max(ChunksOf(sizes.width), ChunksOf(sizes.value_width));
+  const int64_t key_blocks = sizes.batch * sizes.groups * TilesOf(sizes.keys);
+  const auto by_keys = [&](auto kernel) {
+    LaunchTiles(launch, key_blocks, chunks, kShared + 2 * kWeightBytes, kernel, launch.views, options, own);
+  };
+  bool queries = sizes.queries > 0;  // are still to do
+  if constexpr (!kMany) {
+    queries = sizes.keys == 0 || sizes.keys > kTile;
+    queries ? by_keys(KeysBackwardKernel<kWide, false, false>)
+            : by_keys(KeysBackwardKernel<kWide, false, true>);
+  } else {
+    by_keys(KeysBackwardKernel<kWide, true, false>);
+  }
+  if (queries)
     LaunchTiles(launch, sizes.batch * sizes.heads * TilesOf(sizes.queries), ChunksOf(sizes.width),
-                kShared + kWeightBytes, QueriesBackwardKernel<kWide>, launch.views, options,
-                static_cast<const float*>(own));
-  if (options.bias < 0) return;
-  LaunchTiles(launch, options.bias_rows * TilesOf(sizes.queries) * TilesOf(sizes.keys), 1, kShared,
-              BiasBackwardKernel<kWide>, launch.views, options, static_cast<const float*>(own));
+                kShared + kWeightBytes, QueriesBackwardKernel<kWide, kMany>, launch.views, options, own);
+  if (options.bias >= 0)
+    LaunchTiles(launch, options.bias_rows * TilesOf(sizes.queries) * TilesOf(sizes.keys), 1, kShared,
+                BiasBackwardKernel<kWide, kMany>, launch.views, options, own);
 }
 
 template <bool kBackward>
@@ -408,14 +427,21 @@ std::unique_ptr<DeviceKernel> Prepare(DevicePrepareContext& context) {
   const Sizes sizes = SizesOf(context);
   if (kBackward)
     context.scratch_bytes = static_cast<size_t>(sizes.batch * sizes.heads * sizes.queries) * sizeof(float);
-  return MakeKernel([=](const LaunchContext& launch) {
-    if (options.range >= 0) CheckRanges(launch, options.range, 1);
-    const bool narrow = IsNarrow(sizes);
-    if constexpr (kBackward)
-      narrow ? LaunchBackward<2>(launch, sizes, options) : LaunchBackward<4>(launch, sizes, options);
-    else
-      narrow ? LaunchForward<2>(launch, sizes, options) : LaunchForward<4>(launch, sizes, options);
-  });
+  const int widest = std::max(sizes.width, sizes.value_width);
+  const auto of = [&](auto launcher) {
+    return MakeKernel([=](const LaunchContext& launch) {
+      if (options.range >= 0) CheckRanges(launch, options.range, 1);
+      launcher(launch, sizes, options);
+    });
+  };
+  if constexpr (kBackward)
+    return of(widest <= 2 * kAcross ? LaunchBackward<2, false>
+              : widest <= kChunk    ? LaunchBackward<4, false>
+                                    : LaunchBackward<4, true>);
+  else
+    return of(widest <= 2 * kAcross ? LaunchForward<2, false>
+              : widest <= kChunk    ? LaunchForward<4, false>
+                                    : LaunchForward<4, true>);
 }
 
 }  // namespace

@@ -21,6 +21,8 @@ constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 __device__ inline int RowOf(int i) { return static_cast<int>(threadIdx.x) / kAcross * kEach + i; }
 __device__ inline int ColumnOf(int j) { return static_cast<int>(threadIdx.x) % kAcross + kAcross * j; }
 
+__device__ inline int Lesser(int a, int b) { return a < b ? a : b; }
+
 using Scores = float[kEach][kEach];
 
 // ---- What a call is ----
@@ -36,18 +38,27 @@ struct Options {
   float keep = 1;  // what dropout multiplies what it keeps by
 };
 
+// Only the batch may be long.
 struct Sizes {
-  int64_t batch, queries, heads, width, keys, groups, value_width;
+  int64_t batch;
+  int queries, heads, width, keys, groups, value_width;
+
   __host__ __device__ Sizes(const Shape& q, const Shape& k, const Shape& v)
-      : batch(q[0]), queries(q[1]), heads(q[2]), width(q[3]), keys(k[1]), groups(k[2]), value_width(v[3]) {}
+      : batch(q[0]),
+        queries(static_cast<int>(q[1])),
+        heads(static_cast<int>(q[2])),
+        width(static_cast<int>(q[3])),
+        keys(static_cast<int>(k[1])),
+        groups(static_cast<int>(k[2])),
+        value_width(static_cast<int>(v[3])) {}
   __device__ explicit Sizes(const TensorView* views)
       : Sizes(views[0].shape, views[1].shape, views[2].shape) {}
 };
 
-__host__ __device__ constexpr int64_t TilesOf(int64_t count) { return (count + kTile - 1) / kTile; }
+__host__ __device__ constexpr int TilesOf(int count) { return (count + kTile - 1) / kTile; }
 // At least one, so that whoever has no channels still writes what depends on none.
-__host__ __device__ constexpr int ChunksOf(int64_t width) {
-  return width <= kChunk ? 1 : static_cast<int>((width + kChunk - 1) / kChunk);
+__host__ __device__ constexpr int ChunksOf(int width) {
+  return width <= kChunk ? 1 : (width + kChunk - 1) / kChunk;
 }
 
 // kWide: channels of a thread in products with weights, 2 where no operand has more than 32 channels, else 4. A tile
@@ -63,10 +74,11 @@ constexpr size_t kWeightBytes = static_cast<size_t>(kTile * kWeightPitch) * size
 // Rows of one head: of q, k, v, dy.
 struct Rows {
   const float* from;
-  int64_t step, width;
+  int64_t step;
+  int width;
 
   __device__ Rows(const TensorView& view, int64_t b, int64_t head) {
-    width = view.shape[3];
+    width = static_cast<int>(view.shape[3]);
     step = view.shape[2] * width;
     from = view.As<const float>() + b * view.shape[1] * step + head * width;
   }
@@ -74,13 +86,12 @@ struct Rows {
 
 // 64 rows from `row` on, a chunk of their channels; zeros beyond `end` and beyond the channels.
 template <int kWide>
-__device__ inline void LoadTile(const Rows& rows, int64_t row, int64_t end, int chunk, float* tile) {
-  const int64_t left = rows.width - int64_t{chunk} * kChunk;
+__device__ inline void LoadTile(const Rows& rows, int row, int end, int chunk, float* tile) {
   constexpr int kVectors = kAcross * kWide / 4;
-  const int channels = left < kChunk ? static_cast<int>(left) : kChunk;
-  const int live = end - row < kTile ? static_cast<int>(end - row) : kTile;
+  const int left = rows.width - chunk * kChunk, channels = left < kChunk ? left : kChunk;
+  const int live = end - row < kTile ? end - row : kTile;
   const bool aligned = rows.width % 4 == 0;
-  const float* from = rows.from + row * rows.step + int64_t{chunk} * kChunk;
+  const float* from = rows.from + row * rows.step + chunk * kChunk;
   KAIROS_UNROLL
   for (int i = 0; i < kTile * kVectors / kThreads; ++i) {
     const int index = static_cast<int>(threadIdx.x) + i * kThreads;
@@ -103,12 +114,10 @@ __device__ inline void LoadTile(const Rows& rows, int64_t row, int64_t end, int 
 
 // sums += own streamed^T over the channels of a chunk.
 template <int kWide>
-__device__ inline void AddScores(const float* own, const float* streamed, int64_t width, int chunk,
-                                 Scores& sums) {
-  const int64_t left = width - int64_t{chunk} * kChunk;
-  const int channels = left < kChunk ? static_cast<int>(left) : kChunk;
+__device__ inline void AddScores(const float* own, const float* streamed, int channels, Scores& sums) {
   constexpr int kRow = kPitch<kWide>;
   const float *a = own + RowOf(0) * kRow, *b = streamed + ColumnOf(0) * kRow;
+  KAIROS_ROLLED
   for (int channel = 0; channel < channels; channel += 4) {
     float4 left_four[kEach];
     KAIROS_UNROLL
@@ -127,31 +136,39 @@ __device__ inline void AddScores(const float* own, const float* streamed, int64_
   }
 }
 
-// Two tiles that meet: rows that a block owns and columns that it walks over.
-template <int kWide>
+// Two tiles that meet: rows that a block owns and columns that it walks over. kMany: their channels are several chunks.
+template <int kWide, bool kMany>
 struct Meeting {
   Rows own, streamed;
-  int64_t own_row, own_end;
+  int own_row, own_end;
   float *own_tile, *streamed_tile;
 
-  __device__ int chunks() const { return ChunksOf(own.width); }
-  __device__ void LoadOwn(int chunk) const { LoadTile<kWide>(own, own_row, own_end, chunk, own_tile); }
-  __device__ void LoadStreamed(int64_t row, int64_t end, int chunk) const {
-    LoadTile<kWide>(streamed, row, end, chunk, streamed_tile);
+  // One chunk of each stays in its place, or comes there before every column tile.
+  __device__ void LoadOwn() const {
+    if (!kMany) LoadTile<kWide>(own, own_row, own_end, 0, own_tile);
   }
-  // sums = own streamed^T. One chunk is in its place already; of several `last` stays in theirs.
-  __device__ void Multiply(int64_t row, int64_t end, int last, Scores& sums) const {
+  __device__ void LoadStreamed(int row, int end) const {
+    if (!kMany) LoadTile<kWide>(streamed, row, end, 0, streamed_tile);
+  }
+  // sums = own streamed^T. Of several chunks `last` stays in the tiles.
+  __device__ void Multiply(int row, int end, int last, Scores& sums) const {
     KAIROS_UNROLL
-    for (int i = 0; i < kEach; ++i) KAIROS_UNROLL
-    for (int j = 0; j < kEach; ++j) sums[i][j] = 0;
-    if (chunks() == 1) return AddScores<kWide>(own_tile, streamed_tile, own.width, 0, sums);
-    for (int step = 1; step <= chunks(); ++step) {
-      const int chunk = (last + step) % chunks();
-      BlockSync();
-      LoadOwn(chunk);
-      LoadStreamed(row, end, chunk);
-      BlockSync();
-      AddScores<kWide>(own_tile, streamed_tile, own.width, chunk, sums);
+    for (int i = 0; i < kEach; ++i) {
+      KAIROS_UNROLL
+      for (int j = 0; j < kEach; ++j) sums[i][j] = 0;
+    }
+    if constexpr (!kMany) {
+      AddScores<kWide>(own_tile, streamed_tile, own.width, sums);
+    } else {
+      const int chunks = ChunksOf(own.width);
+      for (int step = 1; step <= chunks; ++step) {
+        const int chunk = (last + step) % chunks;
+        BlockSync();
+        LoadTile<kWide>(own, own_row, own_end, chunk, own_tile);
+        LoadTile<kWide>(streamed, row, end, chunk, streamed_tile);
+        BlockSync();
+        AddScores<kWide>(own_tile, streamed_tile, Lesser(own.width - chunk * kChunk, kChunk), sums);
+      }
     }
   }
 };
@@ -192,12 +209,14 @@ __device__ inline void StoreWeights(const Scores& values, float* weights) {
 // rows[row][chunk channels] = by sums.
 template <int kWide>
 __device__ inline void StoreRows(const float (&sums)[kEach][kWide], float by, float* to, int64_t step,
-                                 int64_t row, int64_t end, int64_t width, int chunk) {
+                                 int row, int end, int width, int chunk) {
   KAIROS_UNROLL
-  for (int i = 0; i < kEach; ++i) KAIROS_UNROLL
-  for (int c = 0; c < kWide; ++c) {
-    const int64_t channel = int64_t{chunk} * kChunk + ColumnOf(0) * kWide + c;
-    if (row + RowOf(i) < end && channel < width) to[(row + RowOf(i)) * step + channel] = by * sums[i][c];
+  for (int i = 0; i < kEach; ++i) {
+    KAIROS_UNROLL
+    for (int c = 0; c < kWide; ++c) {
+      const int64_t channel = int64_t{chunk} * kChunk + ColumnOf(0) * kWide + c;
+      if (row + RowOf(i) < end && channel < width) to[(row + RowOf(i)) * step + channel] = by * sums[i][c];
+    }
   }
 }
 
@@ -205,9 +224,9 @@ __device__ inline void StoreRows(const float (&sums)[kEach][kWide], float by, fl
 
 // What lies between products of channels and weights.
 struct Head {
-  int64_t queries, keys;
-  int64_t begin, end;  // visible keys
-  int64_t frontier;    // query i sees keys below i + frontier
+  int queries, keys;
+  int begin, end;  // visible keys
+  int frontier;    // query i sees keys below i + frontier
   const float* bias;
   float scale;
   uint64_t first;  // of this head's weights, in the stream of dropout
@@ -216,11 +235,11 @@ struct Head {
   float keep;
 
   __device__ Head(const TensorView* views, const Sizes& sizes, const Options& options, int64_t b, int64_t h)
-      : queries(sizes.queries), keys(sizes.keys), begin(0), end(sizes.keys), bias(nullptr) {
+      : queries(sizes.queries), keys(sizes.keys), begin(0), end(keys), bias(nullptr) {
     const int64_t row = b * sizes.heads + h;
     if (options.range >= 0) {
       const Range range(views[options.range].As<const int32_t>() + 2 * b, sizes.keys);
-      begin = range.begin, end = range.end;
+      begin = static_cast<int>(range.begin), end = static_cast<int>(range.end);
     }
     frontier = options.causal ? keys - queries + 1 : keys;
     if (options.bias >= 0) {
@@ -238,28 +257,43 @@ struct Head {
     }
   }
 
-  // Keys that any query of [first, end) sees.
-  __device__ int64_t EndFor(int64_t queries_end) const {
-    const int64_t last = queries_end - 1 + frontier;
+  // Keys that any query before `queries_end` sees.
+  __device__ int EndFor(int queries_end) const {
+    const int last = queries_end - 1 + frontier;
     return last < end ? last : end;
   }
-  __device__ bool Sees(int64_t query, int64_t at) const {
+  __device__ bool Sees(int query, int at) const {
     return query < queries && at >= begin && at < end && at < query + frontier;
   }
   // The score in powers of two.
-  __device__ float Score(float product, int64_t query, int64_t at) const {
+  __device__ float Score(float product, int query, int at) const {
     const float score = product * scale;
-    return bias ? score + bias[query * keys + at] * kLog2E : score;
+    return bias ? score + bias[int64_t{query} * keys + at] * kLog2E : score;
   }
-  __device__ float Keep(int64_t query, int64_t at) const {
-    if (threshold == 0) return keep;
-    const uint64_t index = first + static_cast<uint64_t>(query * keys + at);
-    const PhiloxBlock words =
-        Philox({static_cast<uint32_t>(index >> 2), static_cast<uint32_t>(index >> 34), step, 0}, key);
-    const uint32_t lane = index & 3;
-    const uint32_t word = lane == 0 ? words[0] : lane == 1 ? words[1] : lane == 2 ? words[2] : words[3];
-    return word < threshold ? 0 : keep;
+  // Which of a thread's weights dropout keeps, row by row, a bit each. Rolled: Philox stands there once.
+  template <class PlaceOf>
+  __device__ uint32_t Kept(const PlaceOf& place) const {
+    if (threshold == 0) return ~0u;
+    uint32_t bits = 0;
+    KAIROS_ROLLED
+    for (int at = 0; at < kEach * kEach; ++at) {
+      const auto [query, column] = place(at / kEach, at % kEach);
+      const uint64_t index = first + static_cast<uint64_t>(int64_t{query} * keys + column);
+      const PhiloxBlock words =
+          Philox({static_cast<uint32_t>(index >> 2), static_cast<uint32_t>(index >> 34), step, 0}, key);
+      const uint32_t lane = index & 3;
+      const uint32_t word = lane == 0 ? words[0] : lane == 1 ? words[1] : lane == 2 ? words[2] : words[3];
+      bits |= uint32_t{word >= threshold} << at;
+    }
+    return bits;
   }
+  __device__ float Keep(uint32_t bits, int i, int j) const {
+    return bits >> (i * kEach + j) & 1 ? keep : 0.0f;
+  }
+};
+
+struct Place {
+  int query, key;
 };
 
 }  // namespace kairos::gpu::attention
