@@ -8,8 +8,10 @@
 namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
+  F(Attention)                 \
   F(Dropout)                   \
   F(Elementwise)               \
+  F(Frequency)                 \
   F(LayerNorm)                 \
   F(Matmul)                    \
   F(Movement)                  \

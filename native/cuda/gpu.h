@@ -5,8 +5,8 @@
 // launched again and again while they change. Two kinds of launch:
 //
 //   LaunchFlat  threads that know nothing of each other; the kernel walks `for (i = FlatBegin(); ...; i += FlatStep())`
-//   Launch      blocks whose threads meet: BlockSync, WarpSum, BlockSum, shared memory. All threads of a block reach
-//               every meeting; none returns before.
+//   Launch      blocks whose threads meet: BlockSync, WarpSum, BlockSum, shared memory (LaunchShared: SharedMemory()).
+//               All threads of a block reach every meeting; none returns before.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,12 @@
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
+#define KAIROS_UNROLL _Pragma("unroll")    // loops over registers
+#define KAIROS_ROLLED _Pragma("unroll 1")  // bodies too large to stand more than once
 #else
 #include "cuda/emulated/machine.h"
+#define KAIROS_UNROLL
+#define KAIROS_ROLLED
 #endif
 
 namespace kairos::gpu {
@@ -38,12 +42,30 @@ __device__ inline int64_t FlatStep() { return int64_t{gridDim.x} * blockDim.x; }
 __device__ inline void BlockSync() { __syncthreads(); }
 __device__ inline void WarpSync() { __syncwarp(); }
 
-// Every lane gets the warp's total, the same bits in each.
+// Memory that the block's threads share, as many bytes as the launch asked for.
+__device__ inline std::byte* SharedMemory() {
+  extern __shared__ __align__(16) unsigned char memory[];
+  return reinterpret_cast<std::byte*>(memory);
+}
+// What a block may ask for.
+inline size_t MostSharedBytes() {
+  int device = 0, bytes = 48 << 10;
+  if (cudaGetDevice(&device) == cudaSuccess)
+    cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  return static_cast<size_t>(bytes);
+}
+
+// Every lane gets the total of its `lanes` neighbours, a power of two, the same bits in each.
 template <class T, class Combine>
-__device__ T WarpCombine(T value, Combine combine) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2)
+__device__ T WarpCombine(T value, Combine combine, int lanes = kWarp) {
+  for (int distance = lanes / 2; distance > 0; distance /= 2)
     value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
   return value;
+}
+
+// Asks for the line of an address to be brought near, without waiting for it.
+__device__ inline void Prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 // The first caller of several wins.
@@ -123,22 +145,28 @@ inline FaultSink SinkOf(const LaunchContext& context) { return {context.fault, c
 #ifdef __CUDACC__
 
 template <class... Parameters, class... Arguments>
-void LaunchOn(void* stream, dim3 grid, int threads, void (*kernel)(Parameters...), Arguments... arguments) {
-  kernel<<<grid, threads, 0, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
+void LaunchSharedOn(void* stream, dim3 grid, int threads, size_t shared, void (*kernel)(Parameters...),
+                    Arguments... arguments) {
+  constexpr size_t kFree = 48 << 10;  // what needs no leave
+  if (shared > kFree)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  kernel<<<grid, threads, shared, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
 }
 template <class... Parameters, class... Arguments>
 void LaunchFlatOn(void* stream, int64_t blocks, int threads, void (*kernel)(Parameters...),
                   Arguments... arguments) {
   blocks = std::min(blocks, kMostFlatBlocks);
-  if (blocks > 0) LaunchOn(stream, dim3(static_cast<unsigned>(blocks)), threads, kernel, arguments...);
+  if (blocks > 0)
+    LaunchSharedOn(stream, dim3(static_cast<unsigned>(blocks)), threads, 0, kernel, arguments...);
 }
 
 #else
 
 template <class... Parameters, class... Arguments>
-void LaunchOn(void* stream, dim3 grid, int threads, void (*kernel)(Parameters...), Arguments... arguments) {
+void LaunchSharedOn(void* stream, dim3 grid, int threads, size_t shared, void (*kernel)(Parameters...),
+                    Arguments... arguments) {
   emulated::Enqueue(stream, [=] {
-    emulated::RunGrid(grid, threads, [&] { kernel(static_cast<Parameters>(arguments)...); });
+    emulated::RunGrid(grid, threads, shared, [&] { kernel(static_cast<Parameters>(arguments)...); });
   });
 }
 template <class... Parameters, class... Arguments>
@@ -150,13 +178,23 @@ void LaunchFlatOn(void* stream, int64_t blocks, int, void (*kernel)(Parameters..
 
 #endif
 
+template <class... Parameters, class... Arguments>
+void LaunchOn(void* stream, dim3 grid, int threads, void (*kernel)(Parameters...), Arguments... arguments) {
+  LaunchSharedOn(stream, grid, threads, 0, kernel, arguments...);
+}
+
 // Blocks for `count` pieces of work, none for none. Kernels walk on in steps of the grid where there are more.
+template <class... Parameters, class... Arguments>
+void LaunchShared(const LaunchContext& context, int64_t blocks, int threads, size_t shared,
+                  void (*kernel)(Parameters...), Arguments... arguments) {
+  if (blocks > 0)
+    LaunchSharedOn(context.stream, dim3(static_cast<unsigned>(std::min(blocks, kMostBlocks))), threads,
+                   shared, kernel, arguments...);
+}
 template <class... Parameters, class... Arguments>
 void Launch(const LaunchContext& context, int64_t blocks, int threads, void (*kernel)(Parameters...),
             Arguments... arguments) {
-  if (blocks > 0)
-    LaunchOn(context.stream, dim3(static_cast<unsigned>(std::min(blocks, kMostBlocks))), threads, kernel,
-             arguments...);
+  LaunchShared(context, blocks, threads, 0, kernel, arguments...);
 }
 template <class... Parameters, class... Arguments>
 void LaunchFlat(const LaunchContext& context, int64_t count, void (*kernel)(Parameters...),

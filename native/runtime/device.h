@@ -22,7 +22,7 @@ namespace kairos {
 // What went wrong in a step, as a device writes it: the first fault wins.
 struct DeviceFault {
   enum Kind : int32_t { kNone = 0, kId, kBound, kGradient, kOutput, kCount };
-  enum What : int32_t { kIdOf, kOffset, kBoundOf, kRow, kGradientOfTask };
+  enum What : int32_t { kIdOf, kOffset, kBoundOf, kRow, kGradientOfTask, kRangeBound };
 
   int32_t kind = kNone;
   int32_t what = kIdOf;

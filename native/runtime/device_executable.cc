@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kNone = std::numeric_limits<size_t>::max();
 constexpr int kPoison = 0xff;
-constexpr const char* kWhat[] = {"id", "offset", "bound", "row", "gradient of task"};
+constexpr const char* kWhat[] = {"id", "offset", "bound", "row", "gradient of task", "range bound"};
 
 size_t BytesOf(const Buffer& buffer, const Shape& shape) {
   return static_cast<size_t>(shape.Count()) * SizeOf(buffer.dtype);

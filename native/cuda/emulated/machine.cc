@@ -4,7 +4,9 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include <ucontext.h>
@@ -30,10 +32,15 @@ struct Fiber {
   bool started = false, finished = false;
 };
 
+struct Aligned {
+  void operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t{16}); }
+};
+
 struct Block {
   std::vector<Fiber> fibers = std::vector<Fiber>(kMostThreads);
   Barrier all, warps[kMostThreads / 32];
   alignas(16) std::byte slots[kMostThreads / 32][32 * 16];
+  std::unique_ptr<std::byte[], Aligned> memory;
   const std::function<void()>* thread = nullptr;
   Fiber* running = nullptr;
   jmp_buf scheduler;
@@ -111,8 +118,9 @@ void RunBlock(Block& block, int threads) {
 
 }  // namespace
 
-void RunGrid(dim3 grid, int threads, const std::function<void()>& thread) {
+void RunGrid(dim3 grid, int threads, size_t shared, const std::function<void()>& thread) {
   Block& block = Current();
+  block.memory.reset(new (std::align_val_t{16}) std::byte[shared]);
   block.thread = &thread;
   grid_size = grid;
   block_size = dim3(static_cast<unsigned>(threads));
@@ -120,6 +128,7 @@ void RunGrid(dim3 grid, int threads, const std::function<void()>& thread) {
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         block_index = dim3(x, y, z);
+        std::memset(block.memory.get(), 0xff, shared);  // NaN: nobody has written there
         RunBlock(block, threads);
       }
 }
@@ -132,6 +141,7 @@ void RunFlat(const std::function<void()>& thread) {
 
 void BlockBarrier() { Meet(&Current().all); }
 void WarpBarrier() { Meet(&Current().warps[thread_index.x / 32]); }
+std::byte* BlockMemory() { return Current().memory.get(); }
 std::byte* WarpSlots() { return Current().slots[thread_index.x / 32]; }
 
 }  // namespace kairos::gpu::emulated

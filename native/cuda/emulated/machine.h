@@ -20,17 +20,25 @@ struct dim3 {
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
 namespace kairos::gpu::emulated {
 
 // Now, or when the graph that is being captured is launched.
 void Enqueue(void* stream, std::function<void()> work);
-void RunGrid(dim3 grid, int threads, const std::function<void()>& thread);
+void RunGrid(dim3 grid, int threads, size_t shared, const std::function<void()>& thread);
 void RunFlat(const std::function<void()>& thread);
 
 void BlockBarrier();
 void WarpBarrier();
 // Room for what a lane shows its warp: `bytes` of each of 32.
 std::byte* WarpSlots();
+std::byte* BlockMemory();
 
 extern thread_local dim3 thread_index, block_index, block_size, grid_size;
 
@@ -47,19 +55,24 @@ inline int64_t FlatBegin() { return int64_t{blockIdx.x} * blockDim.x + threadIdx
 inline int64_t FlatStep() { return int64_t{gridDim.x} * blockDim.x; }
 inline void BlockSync() { emulated::BlockBarrier(); }
 inline void WarpSync() { emulated::WarpBarrier(); }
+inline std::byte* SharedMemory() { return emulated::BlockMemory(); }
+inline size_t MostSharedBytes() { return size_t{227} << 10; }
 
 template <class T, class Combine>
-T WarpCombine(T value, Combine combine) {
+T WarpCombine(T value, Combine combine, int lanes = 32) {
   T* shown = reinterpret_cast<T*>(emulated::WarpSlots());
   shown[threadIdx.x % 32] = value;
   emulated::WarpBarrier();
   T all[32];
-  for (int lane = 0; lane < 32; ++lane) all[lane] = shown[lane];
+  const int first = static_cast<int>(threadIdx.x % 32) / lanes * lanes;
+  for (int lane = 0; lane < lanes; ++lane) all[lane] = shown[first + lane];
   emulated::WarpBarrier();
-  for (int distance = 16; distance > 0; distance /= 2)
+  for (int distance = lanes / 2; distance > 0; distance /= 2)
     for (int lane = 0; lane < distance; ++lane) all[lane] = combine(all[lane], all[lane + distance]);
   return all[0];
 }
+
+inline void Prefetch(const void*) {}
 
 inline bool TakeFirst(int32_t* taken) { return *taken == 0 && (*taken = 1) == 1; }
 inline int32_t AtomicAdd(int32_t* to, int32_t value) {
