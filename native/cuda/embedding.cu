@@ -36,7 +36,7 @@ std::unique_ptr<DeviceKernel> PrepareGatherBackward(DevicePrepareContext& contex
 template <class Vector>
 __device__ void PoolBags(const TensorView* views, int features, const int64_t* starts, bool mean,
                          int64_t units, const FaultSink& sink) {
-  const auto* table = views[0].As<const Vector>();
+  const auto* table = Global(views[0].As<const Vector>());
   const TensorView& out = views[1 + 2 * features];
   const int64_t bags = out.shape[0], count = bags * features * units;
   for (int64_t i = FlatBegin(); i < count; i += FlatStep()) {
@@ -46,7 +46,7 @@ __device__ void PoolBags(const TensorView* views, int features, const int64_t* s
     const int64_t first = starts ? starts[feature] : 0;
     const int64_t rows = starts ? starts[feature + 1] - first : views[0].shape[0];
     const TensorView& list = views[1 + feature];
-    const auto* ids = list.As<const int32_t>();
+    const auto* ids = Global(list.As<const int32_t>());
     const Range range = RowRange(views[1 + features + feature].As<const int32_t>(), bag, bags, list.shape[0],
                                  sink, 1 + features + feature);
     bool all_inside = true;

@@ -8,10 +8,12 @@
 namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
+  F(CrossEntropy)              \
   F(Dropout)                   \
   F(Elementwise)               \
   F(Embedding)                 \
   F(LayerNorm)                 \
+  F(LinearCrossEntropy)        \
   F(Matmul)                    \
   F(Movement)                  \
   F(Reduction)                 \

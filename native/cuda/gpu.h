@@ -16,10 +16,16 @@
 
 #include "runtime/device.h"
 
+// Before loops over registers' arrays, which must not stay loops.
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
+#define KAIROS_PRAGMA(text) _Pragma(#text)
+#define KAIROS_UNROLL _Pragma("unroll")
+#define KAIROS_UNROLL_BY(times) KAIROS_PRAGMA(unroll times)
 #else
 #include "cuda/emulated/machine.h"
+#define KAIROS_UNROLL
+#define KAIROS_UNROLL_BY(times)
 #endif
 
 namespace kairos::gpu {
@@ -44,6 +50,14 @@ __device__ T WarpCombine(T value, Combine combine) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2)
     value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
   return value;
+}
+
+// An address that was read from memory could be of any kind: loads through it are plain ones once it is said to be of
+// device memory.
+template <class T>
+__device__ T* Global(T* address) {
+  __builtin_assume(__isGlobal(address));
+  return address;
 }
 
 // The sum over this lane and those before it.

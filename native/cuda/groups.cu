@@ -261,8 +261,9 @@ __device__ void SumPieces(const GroupScratch& work, int side, int dy, bool scale
     const int64_t begin = at.quotient * kPiece;
     if (begin == 0 || keys[begin] != keys[begin - 1]) continue;
     const int64_t stop = EndOf(keys, keys[begin], begin, begin + kPiece < end ? begin + kPiece : end);
-    reinterpret_cast<Vector*>(work.partial)[i] = SumUnit(
-        work, work.values[side], work.views[dy].As<const Vector>(), units, at.remainder, scaled, begin, stop);
+    reinterpret_cast<Vector*>(work.partial)[i] =
+        SumUnit(work, work.values[side], Global(work.views[dy].As<const Vector>()), units, at.remainder,
+                scaled, begin, stop);
   }
 }
 
@@ -284,8 +285,8 @@ __device__ void SumGroups(const GroupScratch& work, int side, int dy, bool scale
     const Division at = Divide(i, units);
     const int64_t begin = work.starts[at.quotient], end = work.starts[at.quotient + 1];
     const int64_t next = begin / kPiece + 1;
-    Vector sum = SumUnit(work, work.values[side], work.views[dy].As<const Vector>(), units, at.remainder,
-                         scaled, begin, next * kPiece < end ? next * kPiece : end);
+    Vector sum = SumUnit(work, work.values[side], Global(work.views[dy].As<const Vector>()), units,
+                         at.remainder, scaled, begin, next * kPiece < end ? next * kPiece : end);
     if (next * kPiece < end) {
       const Vector rest = SumInOrder<Vector>(
           next, (end + kPiece - 1) / kPiece, [](int64_t piece) { return piece; },

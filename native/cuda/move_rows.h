@@ -17,7 +17,8 @@ __device__ void MoveWords(const TensorView& from, const TensorView& list, const 
                           const FaultSink& sink) {
   constexpr int kEach = 4;
   const int64_t rows = from.shape[0], count = list.shape.Count() * units, step = FlatStep();
-  const auto* numbers = list.As<const int32_t>();
+  const auto* numbers = Global(list.As<const int32_t>());
+  const auto* words_from = Global(from.As<const Word>());
   for (int64_t begin = FlatBegin(); begin < count; begin += kEach * step) {
     int64_t picked[kEach];
     Word words[kEach];
@@ -28,7 +29,7 @@ __device__ void MoveWords(const TensorView& from, const TensorView& list, const 
     for (int e = 0; e < kEach; ++e) {
       const bool inside = picked[e] >= 0 && picked[e] < rows;
       const int64_t unit = Divide(begin + e * step, units).remainder;
-      words[e] = inside ? from.As<const Word>()[picked[e] * units + unit] : Word{};
+      words[e] = inside ? words_from[picked[e] * units + unit] : Word{};
     }
     for (int e = 0; e < kEach; ++e) {
       const int64_t i = begin + e * step;

@@ -32,6 +32,18 @@ __device__ inline void Scale(Float4* value, float scale) {
   value->w *= scale;
 }
 
+// To and from shared memory and registers.
+__device__ inline void LoadFour(const float* from, float* to) {
+  const Float4 four = *reinterpret_cast<const Float4*>(from);
+  to[0] = four.x;
+  to[1] = four.y;
+  to[2] = four.z;
+  to[3] = four.w;
+}
+__device__ inline void StoreFour(const float* from, float* to) {
+  *reinterpret_cast<Float4*>(to) = {from[0], from[1], from[2], from[3]};
+}
+
 // Buffers begin at multiples of 64 bytes, so rows of whole fours are aligned.
 __device__ inline bool InFours(int64_t width) { return width % 4 == 0; }
 

@@ -62,6 +62,11 @@ T WarpCombine(T value, Combine combine) {
 }
 
 template <class T>
+T* Global(T* address) {
+  return address;
+}
+
+template <class T>
 T WarpPrefix(T value) {
   T* shown = reinterpret_cast<T*>(emulated::WarpSlots());
   shown[threadIdx.x % 32] = value;
