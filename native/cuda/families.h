@@ -9,15 +9,19 @@ namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
   F(Attention)                 \
+  F(CrossEntropy)              \
   F(Dropout)                   \
   F(Elementwise)               \
+  F(Embedding)                 \
   F(Frequency)                 \
   F(LayerNorm)                 \
+  F(LinearCrossEntropy)        \
   F(Matmul)                    \
   F(Movement)                  \
   F(Reduction)                 \
   F(RmsNorm)                   \
-  F(Softmax)
+  F(Softmax)                   \
+  F(Sparse)
 
 #define KAIROS_DECLARE(Name) std::span<const DeviceKernelEntry> Name##Kernels();
 KAIROS_GPU_FAMILIES(KAIROS_DECLARE)

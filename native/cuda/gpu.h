@@ -16,13 +16,17 @@
 
 #include "runtime/device.h"
 
+// Before loops over registers' arrays, which must not stay loops.
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-#define KAIROS_UNROLL _Pragma("unroll")    // loops over registers
+#define KAIROS_PRAGMA(text) _Pragma(#text)
+#define KAIROS_UNROLL _Pragma("unroll")
+#define KAIROS_UNROLL_BY(times) KAIROS_PRAGMA(unroll times)
 #define KAIROS_ROLLED _Pragma("unroll 1")  // bodies too large to stand more than once
 #else
 #include "cuda/emulated/machine.h"
 #define KAIROS_UNROLL
+#define KAIROS_UNROLL_BY(times)
 #define KAIROS_ROLLED
 #endif
 
@@ -68,9 +72,36 @@ __device__ inline void Prefetch(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
+// An address that was read from memory could be of any kind: loads through it are plain ones once it is said to be of
+// device memory.
+template <class T>
+__device__ T* Global(T* address) {
+  __builtin_assume(__isGlobal(address));
+  return address;
+}
+
+// The sum over this lane and those before it.
+template <class T>
+__device__ T WarpPrefix(T value) {
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    const T before = __shfl_up_sync(0xffffffffu, value, distance);
+    if (static_cast<int>(threadIdx.x % kWarp) >= distance) value += before;
+  }
+  return value;
+}
+
+// The lanes that ask with the same key, a bit each.
+__device__ inline uint32_t WarpMatch(uint32_t key) { return __match_any_sync(0xffffffffu, key); }
+__device__ inline int CountBits(uint32_t bits) { return __popc(bits); }
+
 // The first caller of several wins.
 __device__ inline bool TakeFirst(int32_t* taken) { return atomicCAS(taken, 0, 1) == 0; }
 __device__ inline int32_t AtomicAdd(int32_t* to, int32_t value) { return atomicAdd(to, value); }
+__device__ inline void AtomicMax(int32_t* to, int32_t value) { atomicMax(to, value); }
+// What stood there; it is replaced where that was `expected`.
+__device__ inline int32_t CompareAndSwap(int32_t* at, int32_t expected, int32_t value) {
+  return atomicCAS(at, expected, value);
+}
 __device__ inline void AtomicMin(int64_t* to, int64_t value) {
   atomicMin(reinterpret_cast<long long*>(to), static_cast<long long>(value));
 }
@@ -111,6 +142,24 @@ __device__ inline T BlockSum(T value) {
   return BlockCombine(value, Sum());
 }
 
+// The sum over the threads before this one, and over all. `blockDim.x` is a multiple of the warp.
+template <class T>
+__device__ T BlockPrefix(T value, T* total) {
+  __shared__ T sums[kWarp];
+  const T prefix = WarpPrefix(value);
+  const unsigned warp = threadIdx.x / kWarp;
+  BlockSync();  // the last call's sums are read
+  if (threadIdx.x % kWarp == kWarp - 1) sums[warp] = prefix;
+  BlockSync();
+  T before = 0, all = 0;
+  for (unsigned i = 0; i < blockDim.x / kWarp; ++i) {
+    if (i < warp) before += sums[i];
+    all += sums[i];
+  }
+  *total = all;
+  return before + prefix - value;
+}
+
 // ---- Faults ----
 
 // Where a kernel says that an id or offset is outside: the first one is kept, and the step changes no state.
@@ -131,6 +180,8 @@ struct FaultSink {
     fault->number = number;
     fault->kind = kind;
   }
+  // Whether this step or one before it has failed: its results are not looked at.
+  __device__ bool Raised() const { return fault->taken != 0; }
   __device__ void RaiseId(int64_t position, int64_t id, int64_t limit, int operand = 0) const {
     Raise(DeviceFault::kId, DeviceFault::kIdOf, position, id, 0, limit, operand);
   }

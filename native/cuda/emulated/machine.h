@@ -74,10 +74,45 @@ T WarpCombine(T value, Combine combine, int lanes = 32) {
 
 inline void Prefetch(const void*) {}
 
+template <class T>
+T* Global(T* address) {
+  return address;
+}
+
+template <class T>
+T WarpPrefix(T value) {
+  T* shown = reinterpret_cast<T*>(emulated::WarpSlots());
+  shown[threadIdx.x % 32] = value;
+  emulated::WarpBarrier();
+  T sum = 0;
+  for (unsigned lane = 0; lane <= threadIdx.x % 32; ++lane) sum += shown[lane];
+  emulated::WarpBarrier();
+  return sum;
+}
+
+inline uint32_t WarpMatch(uint32_t key) {
+  auto* shown = reinterpret_cast<uint32_t*>(emulated::WarpSlots());
+  shown[threadIdx.x % 32] = key;
+  emulated::WarpBarrier();
+  uint32_t match = 0;
+  for (int lane = 0; lane < 32; ++lane) match |= uint32_t{shown[lane] == key} << lane;
+  emulated::WarpBarrier();
+  return match;
+}
+inline int CountBits(uint32_t bits) { return __builtin_popcount(bits); }
+
 inline bool TakeFirst(int32_t* taken) { return *taken == 0 && (*taken = 1) == 1; }
 inline int32_t AtomicAdd(int32_t* to, int32_t value) {
   const int32_t before = *to;
   *to += value;
+  return before;
+}
+inline void AtomicMax(int32_t* to, int32_t value) {
+  if (value > *to) *to = value;
+}
+inline int32_t CompareAndSwap(int32_t* at, int32_t expected, int32_t value) {
+  const int32_t before = *at;
+  if (before == expected) *at = value;
   return before;
 }
 inline void AtomicMin(int64_t* to, int64_t value) {
