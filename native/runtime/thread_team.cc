@@ -158,7 +158,6 @@ int ThreadTeam::size() const { return static_cast<int>(state_->workers.size()) +
 
 void ThreadTeam::Enter() {
   if (state_->workers.empty()) return;
-  state_->separation.From(state_->workers);
   state_->run.fetch_add(1);
   state_->WakeAll();
 }
@@ -173,6 +172,7 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, Body body) {
   if (parts < 2) return body(0, count, 0);
 
   State& state = *state_;
+  state.separation.From(state.workers);  // here, since a lead that has just been woken is often moved once more
   state.body = &body;
   state.count = count;
   state.parts = parts;
