@@ -96,6 +96,11 @@ const commands = {
     await setUp()
     return (await import('./package.mjs')).packageWorks()
   },
+  spills: async () => {
+    await setUpTools()
+    await ensureAddon()
+    return (await import('./spills.mjs')).spills()
+  },
   fuzz: async (args) => {
     await setUp()
     return (await import('./test.mjs')).fuzz(args)
