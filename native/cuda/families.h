@@ -17,7 +17,8 @@ namespace kairos::gpu {
   F(Movement)                  \
   F(Reduction)                 \
   F(RmsNorm)                   \
-  F(Softmax)
+  F(Softmax)                   \
+  F(TargetAttention)
 
 #define KAIROS_DECLARE(Name) std::span<const DeviceKernelEntry> Name##Kernels();
 KAIROS_GPU_FAMILIES(KAIROS_DECLARE)
