@@ -9,6 +9,8 @@ namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
   F(Attention)                 \
+  F(BandGains)                 \
+  F(BandMix)                   \
   F(Dropout)                   \
   F(Elementwise)               \
   F(Frequency)                 \
