@@ -9,6 +9,8 @@ namespace kairos::gpu {
 
 #define KAIROS_GPU_FAMILIES(F) \
   F(Attention)                 \
+  F(BandGains)                 \
+  F(BandMix)                   \
   F(CrossEntropy)              \
   F(Dropout)                   \
   F(Elementwise)               \
@@ -21,7 +23,8 @@ namespace kairos::gpu {
   F(Reduction)                 \
   F(RmsNorm)                   \
   F(Softmax)                   \
-  F(Sparse)
+  F(Sparse)                    \
+  F(TargetAttention)
 
 #define KAIROS_DECLARE(Name) std::span<const DeviceKernelEntry> Name##Kernels();
 KAIROS_GPU_FAMILIES(KAIROS_DECLARE)
