@@ -12,14 +12,20 @@ namespace kairos::gpu {
   F(Dropout)                   \
   F(Elementwise)               \
   F(Embedding)                 \
+  F(Gram)                      \
   F(LayerNorm)                 \
   F(LinearCrossEntropy)        \
   F(Matmul)                    \
   F(Movement)                  \
+  F(Packing)                   \
+  F(Pareto)                    \
+  F(Ranking)                   \
   F(Reduction)                 \
   F(RmsNorm)                   \
+  F(Sampling)                  \
   F(Softmax)                   \
-  F(Sparse)
+  F(Sparse)                    \
+  F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const DeviceKernelEntry> Name##Kernels();
 KAIROS_GPU_FAMILIES(KAIROS_DECLARE)
