@@ -1,8 +1,5 @@
 // sampleNegatives(random) -> ids in [0, classes), uniform or log-uniform. Id i comes from words 2 (i % 2) and the next
 // of Philox block i / 2, whatever the variant or the number of threads.
-//
-// Only exact operations and those that IEEE 754 rounds in one way stand between words and ids, so that every machine
-// draws the same: no library's exponential, and no product that a compiler could fuse into a sum.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -10,6 +7,7 @@
 #include "cpu/check.h"
 #include "cpu/closure.h"
 #include "cpu/families.h"
+#include "cpu/sampling.h"
 #include "runtime/philox.h"
 
 namespace kairos {
@@ -31,27 +29,6 @@ Status Check(const CheckContext& context) {
   return Ok();
 }
 
-// 2^x for x in [0, 32): the whole part exactly, the rest by the exponential's series.
-double PowerOfTwo(double x) {
-  constexpr double kLn2 = 0.6931471805599453;
-  const double whole = std::floor(x), rest = x - whole;
-  const double t = rest * kLn2;
-  double series = 1;
-  for (int n = 14; n > 0; --n) {
-    const double term = series * t / n;
-    series = 1 + term;
-  }
-  return std::ldexp(series, static_cast<int>(whole));
-}
-
-// P(id) = log2((id + 2) / (id + 1)) / octaves where octaves is log2(classes + 1); uniform where it is 0.
-int32_t IdOf(uint32_t high, uint32_t low, int64_t classes, double octaves) {
-  const double uniform = (static_cast<double>(high >> 5) * 0x1p26 + static_cast<double>(low >> 6)) * 0x1p-53;
-  const double scaled = uniform * (octaves > 0 ? octaves : static_cast<double>(classes));
-  const double id = octaves > 0 ? std::floor(PowerOfTwo(scaled)) - 1 : std::floor(scaled);
-  return static_cast<int32_t>(std::min(id, static_cast<double>(classes - 1)));
-}
-
 std::unique_ptr<Kernel> Prepare(PrepareContext& prepare) {
   const int64_t classes = prepare.attributes.Int("classes");
   const double octaves = prepare.attributes.Float("octaves");
@@ -67,7 +44,7 @@ std::unique_ptr<Kernel> Prepare(PrepareContext& prepare) {
         const PhiloxBlock words = Philox(
             {static_cast<uint32_t>(block), static_cast<uint32_t>(uint64_t(block) >> 32), step, 0}, key);
         for (int64_t i = 2 * block; i < std::min(count, 2 * block + 2); ++i)
-          ids[i] = IdOf(words[2 * (i % 2)], words[2 * (i % 2) + 1], classes, octaves);
+          ids[i] = SampledId(words[2 * (i % 2)], words[2 * (i % 2) + 1], classes, octaves);
       }
     });
   });

@@ -16,15 +16,21 @@ namespace kairos::gpu {
   F(Elementwise)               \
   F(Embedding)                 \
   F(Frequency)                 \
+  F(Gram)                      \
   F(LayerNorm)                 \
   F(LinearCrossEntropy)        \
   F(Matmul)                    \
   F(Movement)                  \
+  F(Packing)                   \
+  F(Pareto)                    \
+  F(Ranking)                   \
   F(Reduction)                 \
   F(RmsNorm)                   \
+  F(Sampling)                  \
   F(Softmax)                   \
   F(Sparse)                    \
-  F(TargetAttention)
+  F(TargetAttention)           \
+  F(TopK)
 
 #define KAIROS_DECLARE(Name) std::span<const DeviceKernelEntry> Name##Kernels();
 KAIROS_GPU_FAMILIES(KAIROS_DECLARE)
