@@ -58,7 +58,15 @@ export * as metrics from './metrics/index.js'
 export * from './nn/index.js'
 export * from './ops/index.js'
 export * from './optim/index.js'
-export { defaultExecutor, Executor, OptimizerState, ParameterSet, State } from './runtime/index.js'
+export {
+  type DeviceKind,
+  defaultExecutor,
+  device,
+  Executor,
+  OptimizerState,
+  ParameterSet,
+  State,
+} from './runtime/index.js'
 export { rankingSystems, sequenceSystems, systems } from './systems/index.js'
 export type {
   FeatureInput,

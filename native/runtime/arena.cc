@@ -83,11 +83,11 @@ Status CopyNow(Device& device, void* to, const void* from, size_t bytes, const c
 
 }  // namespace
 
-Status Block::ToDevice(const std::shared_ptr<Device>& device, void** address) {
-  if (mirror_ && mirror_->device() != device) KAIROS_RETURN_IF_ERROR(ToHost());
+Status Block::ToDevice(const std::shared_ptr<Device>& device, std::shared_ptr<DeviceMemory>* mirror) {
   const std::lock_guard lock(mutex_);
-  *address = nullptr;
+  mirror->reset();
   if (!mirror_ || mirror_->device() != device) {
+    KAIROS_RETURN_IF_ERROR(BringToHost());
     mirror_ = DeviceMemory::Allocate(device, size_);
     newest_ = Newest::kHost;
     if (!mirror_) return Ok();
@@ -96,12 +96,16 @@ Status Block::ToDevice(const std::shared_ptr<Device>& device, void** address) {
     KAIROS_RETURN_IF_ERROR(CopyNow(*device, mirror_->data(), data_, size_, "copy to the device"));
     newest_ = Newest::kBoth;
   }
-  *address = mirror_->data();
+  *mirror = mirror_;
   return Ok();
 }
 
 Status Block::ToHost() {
   const std::lock_guard lock(mutex_);
+  return BringToHost();
+}
+
+Status Block::BringToHost() {
   if (newest_ != Newest::kDevice) return Ok();
   KAIROS_RETURN_IF_ERROR(CopyNow(*mirror_->device(), data_, mirror_->data(), size_, "copy from the device"));
   newest_ = Newest::kBoth;

@@ -40,8 +40,9 @@ class Block {
 
   // ---- The same bytes on a device: what a store's buffer has once a program ran there ----
 
-  // Brings the newest bytes to the device, where `address` says; nullptr when its memory is exhausted.
-  Status ToDevice(const std::shared_ptr<Device>& device, void** address);
+  // Brings the newest bytes to the device; nullptr when its memory is exhausted. Whoever works there keeps `mirror`:
+  // another device may ask for the bytes meanwhile.
+  Status ToDevice(const std::shared_ptr<Device>& device, std::shared_ptr<DeviceMemory>* mirror);
   // Brings the newest bytes to the host. Nothing may be under way that writes them.
   Status ToHost();
   // Whoever writes one copy says so: the other is stale from then on.
@@ -55,6 +56,7 @@ class Block {
   Block(std::byte* data, size_t size, bool mapped)
       : data_(data), size_(size), mapped_(mapped), version_(NextVersion()) {}
   static uint64_t NextVersion();
+  Status BringToHost();  // the caller holds the mutex
   std::byte* const data_;
   const size_t size_;
   const bool mapped_;  // from the system, page by page

@@ -325,10 +325,11 @@ Status DeviceExecutable::PlaceStores(const RunRequest& request, Slot* slot) {
                            store.layout()->entries[entry].Bytes());
       };
       if (state.written && !store.Unshare(entry)) return refuse();
-      void* address = nullptr;
-      KAIROS_RETURN_IF_ERROR(store.block(entry).ToDevice(device_, &address));
-      if (!address) return refuse();
-      slot->storages[buffer.storage] = static_cast<std::byte*>(address);
+      std::shared_ptr<DeviceMemory> mirror;
+      KAIROS_RETURN_IF_ERROR(store.block(entry).ToDevice(device_, &mirror));
+      if (!mirror) return refuse();
+      slot->storages[buffer.storage] = mirror->data();
+      slot->mirrors.push_back(std::move(mirror));
     }
   // Only now, when nothing can fail any more before the run.
   for (size_t index = 0; index < state_.size(); ++index)
@@ -366,6 +367,7 @@ Status DeviceExecutable::Begin(const RunRequest& request, size_t* index) {
   slot.counts = counts_;
   slot.shapes = live_shapes_;
   KAIROS_RETURN_IF_ERROR(OwnResults(&slot));
+  slot.mirrors.clear();
   KAIROS_RETURN_IF_ERROR(PlaceStores(request, &slot));
   const size_t fed = PackFeeds(request, &slot);
 
@@ -463,6 +465,7 @@ Status DeviceExecutable::Finish(size_t index, RunResult* result) {
   Slot& slot = slots_in_flight_[index];
   device_->Await(slot.done);
   slot.busy = false;
+  slot.mirrors.clear();
   KAIROS_RETURN_IF_ERROR(device_->TakeError("run"));
   return TakeResults(&slot, result);
 }

@@ -54,6 +54,7 @@ class DeviceExecutable final : public Executable {
     std::vector<Shape> shapes;  // live, with computed symbols at their limits
     std::vector<std::byte*> storages;
     std::vector<std::shared_ptr<Block>> results;
+    std::vector<std::shared_ptr<DeviceMemory>> mirrors;  // of the stores, until the run is over
   };
   static constexpr size_t kSlots = 2;
 

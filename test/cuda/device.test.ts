@@ -71,6 +71,35 @@ describe.skipIf(process.platform !== 'linux')('a process of its own', () => {
     expect(lines.filter((line) => line === 'launch graph')).toHaveLength(2)
   })
 
+  it('writes state only behind the gate', () => {
+    const trace = join(mkdtempSync(join(tmpdir(), 'kairos-')), 'trace')
+    const source = `${imports};import * as k from './lib/index.ts';
+      const executor = new m3.Executor({ device: 'emulated' });
+      const model = { w: k.parameter([4, 2], k.normal(1)) };
+      const program = k.compile(model, (m, b) => ({ loss: k.mean(m2.square(k.matmul(b.x, m.w))) }), {
+        schema: { x: k.field('float32', 'batch', 4) }, executor,
+        updates: [{ loss: 'loss', parameters: k.all, optimizer: k.adam() }] });
+      for (let i = 0; i < 3; i++) await program.step({ x: new Float32Array(8).fill(1) }, { lr: 0.1 })`
+    run(source, { KAIROS_EMULATED_TRACE: trace })
+    const lines = readFileSync(trace, 'utf8').trim().split('\n')
+    const captured = lines.slice(lines.indexOf('begin capture') + 1, lines.indexOf('end capture'))
+    const [before, after] = [captured.slice(0, captured.indexOf('gate')), captured.slice(captured.indexOf('gate') + 1)]
+    expect(before[0]).toBe('start')
+    expect(before.filter((line) => line === 'matmul')).toHaveLength(2)
+    expect(before.at(-1)).toBe('check finite')
+    // Adam's moments, the parameter and the count of its steps.
+    expect(after.length).toBeGreaterThan(0)
+    expect(after.every((line) => line.startsWith('elementwise'))).toBe(true)
+    // A run: feeds, header, graph, then loss, counts and fault; parameters and moments travelled before the first.
+    const runs = lines
+      .slice(lines.indexOf('end capture') + 1)
+      .join(' ')
+      .split('launch graph')
+    expect(runs).toHaveLength(4)
+    expect(runs[2]).toBe(' copy copy copy await copy copy ')
+    expect(runs[2]).not.toContain('synchronize')
+  })
+
   it('survives the want of memory', () => {
     const source = `${program}
       await of(1 << 20).run({ feeds: { x: new Float32Array(1 << 20) } }).catch((e) => console.log(e.code, e.message));
