@@ -130,6 +130,8 @@ export interface Addon {
     matmul: 'own' | 'onednn' | 'auto'
     /** Default: cpu. */
     device?: DeviceKind
+    /** Default: float32. */
+    precision?: 'float32' | 'tf32' | 'bfloat16'
   }): ExecutorHandle
   /** Resolves after the queue has drained and the threads have ended. */
   closeExecutor(executor: ExecutorHandle): Promise<void>
