@@ -133,7 +133,8 @@ struct Slope {
   __device__ Slope(const Head& head, float score, float product, float log_sum_exp, float own, int query,
                    int key, float keep) {
     kept = slope = 0;
-    if (!head.Sees(query, key)) return;
+    // A bias may hide all that a query sees.
+    if (!head.Sees(query, key) || log_sum_exp == -INFINITY) return;
     const float weight = exp2f(head.Score(score, query, key) - log_sum_exp * kLog2E);
     kept = weight * keep;
     slope = weight * (keep * product - own);
