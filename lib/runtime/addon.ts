@@ -131,6 +131,8 @@ export interface Addon {
     matmul: 'own' | 'onednn' | 'auto'
     /** Default: cpu. */
     device?: DeviceKind
+    /** Default: float32. */
+    precision?: 'float32' | 'tf32' | 'bfloat16'
   }): ExecutorHandle
   /** Names of the kernels of its device. */
   executorKernels(executor: ExecutorHandle): readonly string[]

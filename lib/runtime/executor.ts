@@ -6,6 +6,7 @@ import { awaitNative, callNative } from './nativeError.js'
 import { Program } from './program.js'
 
 export type MatmulEngine = 'own' | 'onednn' | 'auto'
+export type Precision = 'float32' | 'tf32' | 'bfloat16'
 
 export interface ExecutorOptions {
   /** Default: every core that this process may use, at most KAIROS_THREADS. */
@@ -15,6 +16,12 @@ export interface ExecutorOptions {
   readonly matmul?: MatmulEngine | undefined
   /** Default: KAIROS_DEVICE, or cpu. On another device the threads and variant are of no account. */
   readonly device?: DeviceKind | undefined
+  /**
+   * What a GPU multiplies matrices in: operands are rounded to it on their way into the tensor cores, and everything
+   * else (memory, sums, parameters, optimiser state, losses) stays float32. Default: float32, on the ordinary units.
+   * The cpu has float32 alone.
+   */
+  readonly precision?: Precision | undefined
 }
 
 /** Asked once: the processor does not change, and KAIROS_CPU is read when the process starts to use it. */
@@ -64,15 +71,17 @@ export class Executor {
   readonly threads: number
   readonly variant: CpuVariant
   readonly device: DeviceKind
+  readonly precision: Precision
   /** @internal */
   readonly handle: ExecutorHandle
   private closing: Promise<void> | undefined
 
-  constructor({ threads, variant, matmul = 'auto', device = defaultDevice() }: ExecutorOptions = {}) {
+  constructor({ threads, variant, matmul = 'auto', device = defaultDevice(), precision }: ExecutorOptions = {}) {
     this.device = device
+    this.precision = precision ?? 'float32'
     this.threads = device === 'cpu' ? (threads ?? defaultThreads()) : 1
     this.variant = variant ?? (describe().cpu.variants.at(-1) as CpuVariant)
-    const options = { threads: this.threads, variant: this.variant, matmul, device }
+    const options = { threads: this.threads, variant: this.variant, matmul, device, precision: this.precision }
     this.handle = callNative(() => loadAddon().createExecutor(options))
   }
 

@@ -17,6 +17,7 @@ export {
   Executor,
   type ExecutorOptions,
   type MatmulEngine,
+  type Precision,
   variantsUpTo,
 } from './executor.js'
 export { callSiteOf, thrownAt } from './nativeError.js'

@@ -6,12 +6,16 @@
 // keys (dq); where there are no more than 64 keys the first has all that dq needs. dbias is a third, which walks over
 // the batch where it is shared. Scores are computed again from logSumExp: every result has one writer and one order.
 //
+// Where the executor's precision is less than float32, the forward of heads up to 64 wide runs on tensor cores
+// (attention_tensor.h); gradients are float32's.
+//
 // Heads wider than 64 channels are read in chunks, and a block has one chunk of the results.
 //
 // Floor: 4 products of queries, keys and channels (forward; backward 10, 14 where dq is a kernel of its own) over the
 // peak of float32, or q, k, v, y once over the bandwidth. Unmeasured.
 #include <string_view>
 
+#include "cuda/attention_tensor.h"
 #include "cuda/attention_tile.h"
 #include "cuda/families.h"
 
@@ -54,7 +58,9 @@ __global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
     BlockSync();
     Scores p;
     scores.Multiply(key, end, 0, p);
-    const uint32_t bits = head.Kept([&](int i, int j) { return Place{query + RowOf(i), key + ColumnOf(j)}; });
+    const uint32_t bits = head.Kept([&](int at) {
+      return Place{query + RowOf(at / kEach), key + ColumnOf(at % kEach)};
+    });
     KAIROS_UNROLL
     for (int i = 0; i < kEach; ++i) {
       float greatest = -INFINITY;
@@ -127,7 +133,8 @@ struct Slope {
   __device__ Slope(const Head& head, float score, float product, float log_sum_exp, float own, int query,
                    int key, float keep) {
     kept = slope = 0;
-    if (!head.Sees(query, key)) return;
+    // A bias may hide all that a query sees.
+    if (!head.Sees(query, key) || log_sum_exp == -INFINITY) return;
     const float weight = exp2f(head.Score(score, query, key) - log_sum_exp * kLog2E);
     kept = weight * keep;
     slope = weight * (keep * product - own);
@@ -154,7 +161,7 @@ __global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
                                memory + kFloats};
   Meeting<kWide, kMany> products{Rows(views[2], b, g), Rows(views[5], b, g * share), key,
                                  sizes.keys,           memory + 2 * kFloats,         memory + 3 * kFloats};
-  float *kept = memory + 4 * kFloats, *slopes = kept + kTile * kWeightPitch;
+  float* weights = memory + 4 * kFloats;  // then their slopes: room for both is more than some GPUs have
   scores.LoadOwn();
   products.LoadOwn();
 
@@ -178,8 +185,8 @@ __global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
       Scores p, ds;
       scores.Multiply(query, sizes.queries, chunk, p);
       products.Multiply(query, sizes.queries, chunk, ds);
-      const uint32_t bits = head.Kept([&](int i, int j) {
-        return Place{query + ColumnOf(j), key + RowOf(i)};
+      const uint32_t bits = head.Kept([&](int at) {
+        return Place{query + ColumnOf(at % kEach), key + RowOf(at / kEach)};
       });
       KAIROS_UNROLL
       for (int j = 0; j < kEach; ++j) {
@@ -193,19 +200,21 @@ __global__ void __launch_bounds__(kThreads, kMany ? 1 : 2)
           ds[i][j] = slope.slope;
         }
       }
-      StoreWeights(p, kept);
-      StoreWeights(ds, slopes);
-      BlockSync();
       const int columns = Lesser(sizes.queries - query, kTile);
-      AddProduct<kWide>(kept, products.streamed_tile, columns, dv);
-      AddProduct<kWide>(slopes, scores.streamed_tile, columns, dk);
+      StoreWeights(p, weights);
+      BlockSync();
+      AddProduct<kWide>(weights, products.streamed_tile, columns, dv);
+      BlockSync();
+      StoreWeights(ds, weights);
+      BlockSync();
+      AddProduct<kWide>(weights, scores.streamed_tile, columns, dk);
       if constexpr (kQueries) {
         float dq[kEach][kWide] = {};
         const float* k = scores.own_tile + ColumnOf(0) * kWide;
         for (int column = 0; column < key_end; ++column) {
           KAIROS_UNROLL
           for (int i = 0; i < kEach; ++i) {
-            const float slope = slopes[RowOf(i) * kWeightPitch + column];
+            const float slope = weights[RowOf(i) * kWeightPitch + column];
             KAIROS_UNROLL
             for (int c = 0; c < kWide; ++c) dq[i][c] += slope * k[column * kPitch<kWide> + c];
           }
@@ -240,8 +249,8 @@ __device__ inline void SlopesOf(const Head& head, const Meeting<kWide, kMany>& s
   Scores p;
   scores.Multiply(key, end, chunk, p);
   products.Multiply(key, end, chunk, slopes);
-  const uint32_t bits = head.Kept([&](int i, int j) {
-    return Place{scores.own_row + RowOf(i), key + ColumnOf(j)};
+  const uint32_t bits = head.Kept([&](int at) {
+    return Place{scores.own_row + RowOf(at / kEach), key + ColumnOf(at % kEach)};
   });
   KAIROS_UNROLL
   for (int i = 0; i < kEach; ++i) {
@@ -393,6 +402,14 @@ void LaunchForward(const LaunchContext& launch, const Sizes& sizes, const Option
               3 * kTileBytes<kWide> + kWeightBytes, ForwardKernel<kWide, kMany>, launch.views, options);
 }
 
+template <class Kind>
+void LaunchTensorForward(const LaunchContext& launch, const Sizes& sizes, const Options& options) {
+  const int64_t blocks = sizes.batch * sizes.heads * TilesOf(sizes.queries);
+  if (blocks > 0)
+    LaunchSharedOn(launch.stream, dim3(static_cast<unsigned>(blocks)), kTensorThreads,
+                   TensorTiles<Kind>::kBytes, TensorForwardKernel<Kind>, launch.views, options);
+}
+
 template <int kWide, bool kMany>
 void LaunchBackward(const LaunchContext& launch, const Sizes& sizes, const Options& options) {
   const auto* own = reinterpret_cast<const float*>(launch.scratch);
@@ -403,7 +420,7 @@ void LaunchBackward(const LaunchContext& launch, const Sizes& sizes, const Optio
   const int chunks = std::max(ChunksOf(sizes.width), ChunksOf(sizes.value_width));
   const int64_t key_blocks = sizes.batch * sizes.groups * TilesOf(sizes.keys);
   const auto by_keys = [&](auto kernel) {
-    LaunchTiles(launch, key_blocks, chunks, kShared + 2 * kWeightBytes, kernel, launch.views, options, own);
+    LaunchTiles(launch, key_blocks, chunks, kShared + kWeightBytes, kernel, launch.views, options, own);
   };
   bool queries = sizes.queries > 0;  // are still to do
   if constexpr (!kMany) {
@@ -438,6 +455,9 @@ std::unique_ptr<DeviceKernel> Prepare(DevicePrepareContext& context) {
     return of(widest <= 2 * kAcross ? LaunchBackward<2, false>
               : widest <= kChunk    ? LaunchBackward<4, false>
                                     : LaunchBackward<4, true>);
+  else if (context.precision != Precision::kFloat32 && widest <= kChunk)
+    return of(context.precision == Precision::kTf32 ? LaunchTensorForward<Tf32>
+                                                    : LaunchTensorForward<Bfloat16>);
   else
     return of(widest <= 2 * kAcross ? LaunchForward<2, false>
               : widest <= kChunk    ? LaunchForward<4, false>

@@ -270,14 +270,14 @@ struct Head {
     const float score = product * scale;
     return bias ? score + bias[int64_t{query} * keys + at] * kLog2E : score;
   }
-  // Which of a thread's weights dropout keeps, row by row, a bit each. Rolled: Philox stands there once.
-  template <class PlaceOf>
+  // Which of a thread's weights dropout keeps, a bit each. Rolled: Philox stands there once.
+  template <int kCount = kEach* kEach, class PlaceOf>
   __device__ uint32_t Kept(const PlaceOf& place) const {
     if (threshold == 0) return ~0u;
     uint32_t bits = 0;
     KAIROS_ROLLED
-    for (int at = 0; at < kEach * kEach; ++at) {
-      const auto [query, column] = place(at / kEach, at % kEach);
+    for (int at = 0; at < kCount; ++at) {
+      const auto [query, column] = place(at);
       const uint64_t index = first + static_cast<uint64_t>(int64_t{query} * keys + column);
       const PhiloxBlock words =
           Philox({static_cast<uint32_t>(index >> 2), static_cast<uint32_t>(index >> 34), step, 0}, key);

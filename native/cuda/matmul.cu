@@ -1,4 +1,5 @@
-// matmul(a, b[, bias]): c = activation(op(a) op(b) + bias), alone or batched, in float32 on the ordinary units.
+// matmul(a, b[, bias]): c = activation(op(a) op(b) + bias), alone or batched, in float32 on the ordinary units or, where
+// the executor's precision is less, on tensor cores (product_tensor.h).
 //
 // A block of 256 threads makes a square tile of c, each thread kEach x kEach of its elements in registers; strips of a
 // and b of kDepth along k pass through shared memory. An element sums over k in order, so its bits depend on nothing
@@ -7,53 +8,17 @@
 #include <string_view>
 
 #include "cuda/families.h"
-#include "cuda/gpu.h"
-#include "cuda/math.h"
+#include "cuda/product.h"
+#include "cuda/product_tensor.h"
 
 namespace kairos::gpu {
 namespace {
 
+using namespace product;  // NOLINT: this file is what it is for
+
 constexpr int kDepth = 16, kSide = 16, kThreads = kSide * kSide;
-constexpr int64_t kSlice = 1024;  // of k
+constexpr int64_t kSlice = 1024, kSliceStep = 32;  // of k: a multiple of every strip's depth
 constexpr int64_t kMostPartialFloats = int64_t{1} << 24;
-
-enum class Activation { kNone, kRelu, kGelu, kSigmoid, kTanh };
-
-struct Form {
-  bool transpose_a, transpose_b, bias;
-  Activation activation;
-  int64_t slice;  // of k; 0: whole
-};
-
-struct Sizes {
-  int64_t batch, m, n, k;
-};
-
-// Leading axes of a count as rows where b is shared and a is not transposed.
-__host__ __device__ constexpr Sizes SizesOf(const Shape& a, const Shape& b, bool transpose_a,
-                                            bool transpose_b) {
-  Sizes sizes{a.Product(0, a.rank - 2), a[a.rank - 2], b[b.rank - (transpose_b ? 2 : 1)], a[a.rank - 1]};
-  if (transpose_a) {
-    const int64_t m = sizes.m;
-    sizes.m = sizes.k;
-    sizes.k = m;
-  } else if (b.rank == 2) {
-    sizes.m *= sizes.batch;
-    sizes.batch = 1;
-  }
-  return sizes;
-}
-
-__device__ float Activate(Activation activation, float x) {
-  switch (activation) {
-    case Activation::kNone: return x;
-    case Activation::kRelu: return x < 0 ? 0.0f : x;
-    case Activation::kGelu: return Gelu(x);
-    case Activation::kSigmoid: return Sigmoid(x);
-    case Activation::kTanh: return tanhf(x);
-  }
-  return x;
-}
 
 // One strip of a matrix into shared memory: lines (rows of a, columns of b) from `line`, depths from `depth`; zeros
 // beyond the ends. Neighbouring threads read neighbouring elements, whichever way the matrix lies.
@@ -143,7 +108,7 @@ std::unique_ptr<DeviceKernel> PrepareMatmul(DevicePrepareContext& context) {
     const int64_t most = std::max<int64_t>(1, std::min<int64_t>(kMostPartialFloats / count, 1024));
     // Longer slices where there would be too many, still a multiple of the depth.
     form.slice = std::max(kSlice, (sizes.k + most - 1) / most);
-    form.slice = (form.slice + kDepth - 1) / kDepth * kDepth;
+    form.slice = (form.slice + kSliceStep - 1) / kSliceStep * kSliceStep;
     slices = (sizes.k + form.slice - 1) / form.slice;
     context.scratch_bytes = static_cast<size_t>(slices * count) * sizeof(float);
   }
@@ -154,13 +119,24 @@ std::unique_ptr<DeviceKernel> PrepareMatmul(DevicePrepareContext& context) {
   const bool large = tiles_of(128) * std::min<int64_t>(sizes.batch, 64) * slices >= 128;
   const int64_t tiles = std::min(tiles_of(large ? 128 : 64), kMostBlocks);
   const int64_t batch = std::min<int64_t>(sizes.batch, 65535);
+  const auto kernel = [&]() -> void (*)(const TensorView*, Form, float*) {
+    switch (context.precision) {
+      case Precision::kFloat32: return large ? ProductKernel<8> : ProductKernel<4>;
+      case Precision::kTf32: return large ? TensorProductKernel<Tf32, 128> : TensorProductKernel<Tf32, 64>;
+      case Precision::kBfloat16:
+        return large ? TensorProductKernel<Bfloat16, 128> : TensorProductKernel<Bfloat16, 64>;
+    }
+    return nullptr;
+  }();
+  const int threads = context.precision == Precision::kFloat32 ? kThreads
+                      : large                                  ? Warps<128>::kThreads
+                                                               : Warps<64>::kThreads;
   return MakeKernel([=](const LaunchContext& launch) {
     if (count == 0) return;
     const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(batch),
                     static_cast<unsigned>(slices));
     auto* partial = reinterpret_cast<float*>(launch.scratch);
-    LaunchOn(launch.stream, grid, kThreads, large ? ProductKernel<8> : ProductKernel<4>, launch.views, form,
-             partial);
+    LaunchOn(launch.stream, grid, threads, kernel, launch.views, form, partial);
     if (form.slice > 0)
       LaunchFlat(launch, count, JoinSlicesKernel, launch.views, form, static_cast<const float*>(partial));
   });

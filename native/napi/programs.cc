@@ -48,6 +48,17 @@ Napi::Value CreateExecutor(const Napi::CallbackInfo& info) {
   const Napi::Value device = options.Get("device");
   const std::string kind = device.IsUndefined() ? "cpu" : ReadString(place.In("device"), device);
   if (kind != "cpu") ThrowIfError(OpenDevice(kind, &machine.device));
+
+  const Napi::Value given = options.Get("precision");
+  const std::string precision = given.IsUndefined() ? "float32" : ReadString(place.In("precision"), given);
+  if (precision == "tf32")
+    machine.precision = Precision::kTf32;
+  else if (precision == "bfloat16")
+    machine.precision = Precision::kBfloat16;
+  else if (precision != "float32")
+    Refuse(ErrorCode::kArgument, place.op, "precision", "float32, tf32 or bfloat16", Quote(precision));
+  if (machine.precision != Precision::kFloat32 && !machine.device)
+    Refuse(ErrorCode::kUnsupported, place.op, "precision", "float32 on the cpu", Quote(precision));
   return MakeHandle(ExecutorCell::Create(info.Env(), machine), info.Env());
 }
 

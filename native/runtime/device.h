@@ -63,9 +63,17 @@ class DeviceKernel {
   }
 };
 
+// What products of matrices are computed in. Memory, sums, parameters and losses are float32 in each.
+enum class Precision : uint8_t {
+  kFloat32 = 0,
+  kTf32 = 1,      // operands rounded to 10 bits of fraction
+  kBfloat16 = 2,  // to 7
+};
+
 struct DevicePrepareContext {
   std::span<const TensorSpec> inputs, outputs;  // capacities
   const Attributes& attributes;
+  Precision precision = Precision::kFloat32;
   size_t scratch_bytes = 0;         // prepare sets what Launch needs; not kept between steps
   std::vector<std::byte> tables{};  // constants that Launch will find in device memory, 256-byte aligned
 

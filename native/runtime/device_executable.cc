@@ -60,7 +60,7 @@ Status DeviceExecutable::AcceptStep(size_t index, const CheckContext& live) cons
   return index < kernels_.size() ? kernels_[index]->Accept(live) : Ok();
 }
 
-Status DeviceExecutable::PrepareKernels(const Machine&) {
+Status DeviceExecutable::PrepareKernels(const Machine& machine) {
   steps_.resize(program_->steps.size());
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = program_->steps[i];
@@ -86,7 +86,7 @@ Status DeviceExecutable::PrepareKernels(const Machine&) {
       }
     const std::span<const TensorSpec> all(specs);
     DevicePrepareContext context{all.first(step.inputs.size()), all.subspan(step.inputs.size()),
-                                 step.attributes};
+                                 step.attributes, machine.precision};
     kernels_.push_back(entry->prepare(context));
     if (!kernels_.back()) return OutOfMemory("bind", std::string("kernel ") + step.kernel->name, 0);
     table_offsets_.push_back(Append(&tables_, std::span<const std::byte>(context.tables)));

@@ -30,6 +30,7 @@ struct Machine {
   MatmulChoice matmul = MatmulChoice::kAuto;
   int threads = 1;
   std::shared_ptr<Device> device = nullptr;  // runs the kernels instead of the threads, where there is one
+  Precision precision = Precision::kFloat32;  // of a device's products
 };
 
 // The memory of one input, owned by the run. A staging slot may be longer than what is live.
