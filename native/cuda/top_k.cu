@@ -138,7 +138,7 @@ __device__ void Collect(const Row& row, int64_t k, uint64_t* words) {
 }
 
 // blockIdx.x: row; y: part.
-__global__ void __launch_bounds__(kThreads) SelectPartsKernel(TopK top) {
+__global__ void __launch_bounds__(kThreads, 4) SelectPartsKernel(TopK top) {
   const Shape& shape = top.views[0].shape;
   const int64_t rows = shape.Product(0, shape.rank - 1), count = shape.Last(), part = blockIdx.y;
   for (int64_t at = blockIdx.x; at < rows; at += gridDim.x) {
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads) SelectPartsKernel(TopK top) {
   }
 }
 
-__global__ void __launch_bounds__(kThreads) SelectKernel(TopK top) {
+__global__ void __launch_bounds__(kThreads, 4) SelectKernel(TopK top) {
   __shared__ uint64_t shared[kSharedWords];
   const Shape& shape = top.views[0].shape;
   const int64_t rows = shape.Product(0, shape.rank - 1), count = shape.Last();
