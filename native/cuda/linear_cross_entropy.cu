@@ -267,24 +267,25 @@ __global__ void __launch_bounds__(kThreads, kWidths == 1 ? 2 : 1)
   __shared__ RowFacts facts[kOwn];
   // Rather here than in registers, which are few.
   __shared__ struct {
-    const float* bias;
+    const float *own, *walk, *bias;
+    int64_t end;  // of what is walked over
     float share, hit;
   } fixed;
   const Sizes sizes = SizesOf(views);
   const TensorView* out = views + (form.bias ? 7 : 6);
-  const float* own = Global(views[kRows ? 0 : 1].As<const float>());
-  const float* walk = Global(views[kRows ? 1 : 0].As<const float>());
   const int64_t own_lines = kRows ? sizes.rows : sizes.classes;
   const int64_t walk_lines = kRows ? sizes.classes : sizes.rows;
-  const int64_t begin = blockIdx.z * form.slice;
-  const int64_t end = begin + form.slice < walk_lines ? begin + form.slice : walk_lines;
-  const int64_t first_channel = int64_t{blockIdx.y} * kWide * kWidths;
-  const bool sums_bias = !kRows && form.bias && blockIdx.y == 0;
+  const int64_t first_channel = kWidths == 1 ? 0 : int64_t{blockIdx.y} * kWide * kWidths;
+  const bool sums_bias = !kRows && form.bias && first_channel == 0;
   const Thread mine;
   if (threadIdx.x == 0)
-    fixed = {form.bias ? views[6].As<const float>() : nullptr,
+    fixed = {views[kRows ? 0 : 1].As<const float>(),
+             views[kRows ? 1 : 0].As<const float>(),
+             form.bias ? views[6].As<const float>() : nullptr,
+             (blockIdx.z + 1) * form.slice < walk_lines ? (blockIdx.z + 1) * form.slice : walk_lines,
              static_cast<float>(form.smoothing / static_cast<double>(sizes.classes)),
              static_cast<float>(1 - form.smoothing)};
+  BlockSync();
 
   const int64_t line = int64_t{blockIdx.x} * kOwn;
   if (line >= own_lines) return;  // the whole block
@@ -293,7 +294,7 @@ __global__ void __launch_bounds__(kThreads, kWidths == 1 ? 2 : 1)
   if (kRows) {
     if (threadIdx.x < kOwn) facts[threadIdx.x] = FactsOf(views, form, sizes, line + threadIdx.x, sink);
   }
-  for (int64_t walked = begin; walked < end; walked += kWalk) {
+  for (int64_t walked = blockIdx.z * form.slice; walked < fixed.end; walked += kWalk) {
     if (!kRows) {
       BlockSync();
       if (threadIdx.x < kWalk) facts[threadIdx.x] = FactsOf(views, form, sizes, walked + threadIdx.x, sink);
@@ -302,7 +303,8 @@ __global__ void __launch_bounds__(kThreads, kWidths == 1 ? 2 : 1)
     const int columns =
         static_cast<int>(sizes.classes - first_column < kOwn ? sizes.classes - first_column : kOwn);
     float z[kTall][kBroad];
-    Multiply(own, line, own_lines, walk, walked, walk_lines, sizes.channels, &strips, z);
+    Multiply(Global(fixed.own), line, own_lines, Global(fixed.walk), walked, walk_lines, sizes.channels,
+             &strips, z);
     BlockSync();  // facts are there, even without channels; the last dz is read
     KAIROS_UNROLL
     for (int k = 0; k < kTall * kBroad; ++k) {
@@ -335,7 +337,7 @@ __global__ void __launch_bounds__(kThreads, kWidths == 1 ? 2 : 1)
           const int64_t from = walked + deep + i / kWide;
           const int64_t at = first_channel + width * kWide + i % kWide;
           const bool inside = from < walk_lines && at < sizes.channels;
-          strips.walk[i / kWide][i % kWide] = inside ? walk[from * sizes.channels + at] : 0.0f;
+          strips.walk[i / kWide][i % kWide] = inside ? Global(fixed.walk)[from * sizes.channels + at] : 0.0f;
         }
         BlockSync();
         if (sums_bias && width == 0 && threadIdx.x < kOwn) {

@@ -40,6 +40,21 @@ struct WordRow {
   __device__ uint64_t At(int64_t i) const { return words[i]; }
 };
 
+// body(word) of all words of a row, a block's threads side by side; four are read before the first is used.
+template <class Row, class Body>
+__device__ void ForWords(const Row& row, Body body) {
+  constexpr int kEach = 4;
+  for (int64_t begin = threadIdx.x; begin < row.count; begin += kEach * kThreads) {
+    uint64_t words[kEach];
+    KAIROS_UNROLL
+    for (int e = 0; e < kEach; ++e)
+      words[e] = begin + e * kThreads < row.count ? row.At(begin + e * kThreads) : 0;
+    KAIROS_UNROLL
+    for (int e = 0; e < kEach; ++e)
+      if (begin + e * kThreads < row.count) body(words[e]);
+  }
+}
+
 // The least of the k greatest words. All threads of a block; k is at most the row's count.
 template <class Row>
 __device__ uint64_t FindBound(const Row& row, int64_t k) {
@@ -53,12 +68,11 @@ __device__ uint64_t FindBound(const Row& row, int64_t k) {
     shift -= bits;
     for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kThreads) counts[i] = 0;
     BlockSync();
-    for (int64_t i = threadIdx.x; i < row.count; i += kThreads) {
-      const uint64_t word = row.At(i);
+    ForWords(row, [&](uint64_t word) {
       // Digits are counted from the greatest.
       if (above == 64 || word >> above == prefix >> above)
         AtomicAdd(&counts[kDigits - 1 - static_cast<int>(word >> shift & ((1u << bits) - 1))], 1);
-    }
+    });
     BlockSync();
     int32_t mine = 0, total = 0;
     for (int j = 0; j < kDigitsOfThread; ++j) mine += counts[threadIdx.x * kDigitsOfThread + j];
@@ -117,15 +131,14 @@ __device__ void Collect(const Row& row, int64_t k, uint64_t* words) {
   const uint64_t bound = FindBound(row, k);
   if (threadIdx.x == 0) taken = 0;
   BlockSync();
-  for (int64_t i = threadIdx.x; i < row.count; i += kThreads) {
-    const uint64_t word = row.At(i);
+  ForWords(row, [&](uint64_t word) {
     if (word >= bound) words[AtomicAdd(&taken, 1)] = word;
-  }
+  });
   BlockSync();
 }
 
 // blockIdx.x: row; y: part.
-__global__ void __launch_bounds__(kThreads) SelectPartsKernel(TopK top) {
+__global__ void __launch_bounds__(kThreads, 4) SelectPartsKernel(TopK top) {
   const Shape& shape = top.views[0].shape;
   const int64_t rows = shape.Product(0, shape.rank - 1), count = shape.Last(), part = blockIdx.y;
   for (int64_t at = blockIdx.x; at < rows; at += gridDim.x) {
@@ -139,7 +152,7 @@ __global__ void __launch_bounds__(kThreads) SelectPartsKernel(TopK top) {
   }
 }
 
-__global__ void __launch_bounds__(kThreads) SelectKernel(TopK top) {
+__global__ void __launch_bounds__(kThreads, 4) SelectKernel(TopK top) {
   __shared__ uint64_t shared[kSharedWords];
   const Shape& shape = top.views[0].shape;
   const int64_t rows = shape.Product(0, shape.rank - 1), count = shape.Last();

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { input } from '../../lib/graph/leaf.js'
 import { GraphRunner } from '../../lib/graph/runner.js'
-import { embedding, exp, sum } from '../../lib/ops/index.js'
+import { cast, embedding, embeddingBag, exp, sum } from '../../lib/ops/index.js'
 import '../../lib/graph/passes.js'
 import { describe as describeAddon, device, Executor } from '../../lib/runtime/index.js'
 
@@ -31,11 +31,28 @@ describe.skipIf(process.platform !== 'linux')('on the emulated GPU', () => {
     }
   })
 
-  it('refuses an op without a kernel, by its name', async () => {
-    const picked = embedding(input('table', [4, 2]), input('ids', [3], 'int32'))
+  it('names an id that the device computed and that is outside its table, and goes on', async () => {
+    const picked = embedding(input('table', [4, 2]), cast(input('x', [3]), 'int32'))
     const runner = new GraphRunner({ picked }, { executor })
-    const feeds = { table: new Float32Array(8), ids: new Int32Array(3) }
-    await expect(runner.run({ feeds })).rejects.toThrow(/gather/)
+    const table = Float32Array.from({ length: 8 }, (_, i) => i)
+    const run = (...x: number[]) => runner.run({ feeds: { table, x: Float32Array.from(x) } })
+    await expect(run(0, 1, 4)).rejects.toThrow(/id 2 of its ids.*\[0, 4\).*4/)
+    expect([...((await run(3, 0, 1)).outputs.picked?.data ?? [])]).toEqual([6, 7, 0, 1, 2, 3])
+  })
+
+  it('names offsets that do not ascend, and reads no memory by them', async () => {
+    const offsets = input('offsets', [4], 'int32')
+    const table = input('table', [4, 2])
+    const pooled = embeddingBag(table, input('ids', [3], 'int32'), offsets)
+    const runner = new GraphRunner({ pooled }, { executor })
+    const run = (...edges: number[]) =>
+      runner.run({
+        feeds: { table: new Float32Array(8).fill(1), ids: new Int32Array(3), offsets: Int32Array.from(edges) },
+      })
+    await expect(run(0, 1 << 30, 2, 3)).rejects.toThrow(/offset/)
+    await expect(run(1, 1, 2, 3)).rejects.toThrow(/offset 0/)
+    await expect(run(0, 1, 2, 2)).rejects.toThrow(/offset 3/)
+    expect([...((await run(0, 1, 1, 3)).outputs.pooled?.data ?? [])]).toEqual([1, 1, 0, 0, 2, 2])
   })
 
   it('names an output that is not finite', async () => {
