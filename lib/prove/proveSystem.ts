@@ -19,6 +19,7 @@ import { lockFolder } from '../train/lock.js'
 import { createProgress, formatSeconds, type Progress } from '../train/progress.js'
 import { formatTable } from '../train/table.js'
 import type { Print } from '../train/trainSystem.js'
+import { armsOf } from './arms.js'
 import { costSheet, speedOf, speedTable } from './costSheet.js'
 import type { ProveOptions } from './options.js'
 import { type Plan, type PlannedRun, planProof } from './plan.js'
@@ -28,7 +29,6 @@ import { proofReport } from './proofReport.js'
 import { Results } from './results.js'
 import { type FinishedRun, loadFinished, saveFinished } from './runStore.js'
 import { armTable, pointTables, sizeTable, tally, verdictTable } from './tables.js'
-import { trainArm } from './trainArm.js'
 import { judgeLines, type LineVerdict } from './verdicts.js'
 
 export interface ProofOptions extends ProveOptions {
@@ -126,6 +126,7 @@ async function runAll(
   const total = runs.reduce((sum, run) => sum + work(run), 0)
   let samples = done.reduce((sum, { run }) => sum + work(run), 0)
   const progress = createProgress({ title: `prove ${system}`, total, start: samples })
+  const arms = armsOf(proof, output)
   try {
     await interruptible(async (signal) => {
       let rows: ProofRows | null = null
@@ -136,13 +137,14 @@ async function runAll(
         const wanted = JSON.stringify([run.pointName, run.seed])
         if (wanted !== key) {
           rows = null // The last rows may go before the next come.
+          await arms.release()
           rows = await rowsOf(run.data as never, run.sizes, run.seed, threads)
           key = wanted
         }
         const before = samples
         samples += work(run)
         if (!rows) continue
-        const result = await trainArm(proof, run, rows, { executor, signal, onStep: stepsFrom(before, progress) })
+        const result = await arms.train(run, rows, { executor, signal, onStep: stepsFrom(before, progress) })
         if (!result) throw interruptedAt(done.length, runs.length)
         done.push(await saveFinished(output, run, result))
         const { trainSeconds } = result
@@ -153,6 +155,7 @@ async function runAll(
       }
     })
   } finally {
+    await arms.release()
     progress.stop()
   }
   return done
