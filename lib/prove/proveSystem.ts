@@ -1,7 +1,7 @@
 /**
  * `kairos prove`: trains the arms of a proof over its points and seeds, compares them and judges every acceptance line.
  *
- *     proof/runs/        finished runs, which a killed proof goes on with
+ *     proof/runs/        finished runs, which a killed proof goes on with; trails (audit) as JSON and SVG
  *     proof/proof.json   sizes, statistics, verdicts
  *     proof/proof.md     the same as tables
  *     proof/cost.md      what it cost, and what the other size would
@@ -11,8 +11,9 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeWhole } from '../data/wholeFile.js'
 import { Executor } from '../runtime/index.js'
-import type { Proof } from '../systems/proof.js'
+import type { Audit, Proof } from '../systems/proof.js'
 import { proofs } from '../systems/proofs.js'
+import { chartFile } from '../train/chart.js'
 import { environmentOf } from '../train/environment.js'
 import { Interrupted, interruptible } from '../train/interrupt.js'
 import { lockFolder } from '../train/lock.js'
@@ -91,7 +92,12 @@ export async function proveSystem(
     await writeWhole(join(output, 'proof.json'), await proofJson(proof, plan, results, verdicts, facts))
     await writeWhole(
       join(output, 'report.html'),
-      await proofReport(proof, plan, results, { verdicts, sections, facts }),
+      await proofReport(proof, plan, results, {
+        verdicts,
+        sections,
+        facts,
+        audits: await drawnAudits(output, finished),
+      }),
     )
     print(`Report: ${join(output, 'report.html')}`)
     return { verdicts, results, output }
@@ -99,6 +105,18 @@ export async function proveSystem(
     await executor.close()
     await unlock()
   }
+}
+
+/** Writes the charts of trails beside them; gives those of the first seed of each arm. */
+async function drawnAudits(output: string, finished: readonly FinishedRun[]): Promise<Audit[]> {
+  const first: Audit[] = []
+  for (const { run, audit } of finished) {
+    if (!audit) continue
+    for (const [i, chart] of audit.charts.entries())
+      await writeWhole(join(output, 'runs', `${run.path}.audit.${i + 1}.svg`), chartFile(chart))
+    if (run.seed === 1) first.push(audit)
+  }
+  return first
 }
 
 function commandOf({ system, quick, seeds, only }: ProofOptions): string {

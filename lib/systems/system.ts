@@ -80,6 +80,8 @@ export interface RankingOutput {
   readonly labels?: readonly string[]
   /** Judged only on rows where all of these are 1. */
   readonly among?: readonly string[]
+  /** Judged on each of these labels instead: an order that is to serve all of them. */
+  readonly judgedOn?: readonly string[]
 }
 
 /** Scalars of a step by name, from the share of the steps that is done, in [0, 1]. */

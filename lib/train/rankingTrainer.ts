@@ -210,6 +210,17 @@ export async function ratesOf(
   return rates
 }
 
+/** An output with the name of the prediction that is judged. */
+export type Judgement = RankingOutput & { readonly prediction: string }
+
+/** What is judged: an output comes once for each label that it is judged on. */
+export const judgements = (outputs: readonly RankingOutput[]): Judgement[] =>
+  outputs.flatMap(({ judgedOn, ...output }): Judgement[] =>
+    judgedOn
+      ? judgedOn.map((label) => ({ name: `${output.name} on ${label}`, labels: [label], prediction: output.name }))
+      : [{ ...output, prediction: output.name }],
+  )
+
 /** What the predictions are worth, output by output; GAUC where the schema has a group. */
 export async function judge(
   data: Dataset,
@@ -219,8 +230,8 @@ export async function judge(
   const group = Object.entries(data.schema.features).find(([, { kind }]) => kind === 'groupId')?.[0]
   const groups = group === undefined ? {} : { groups: data.values(group) as Int32Array }
   const results: Record<string, BinaryResult> = {}
-  for (const output of outputs) {
-    const rows = await judgedRows(data, output, { scores: predictions[output.name] as Float32Array, ...groups })
+  for (const output of judgements(outputs)) {
+    const rows = await judgedRows(data, output, { scores: predictions[output.prediction] as Float32Array, ...groups })
     if (!rows) continue
     const metrics = new BinaryMetrics()
     metrics.update(rows)

@@ -17,6 +17,7 @@ import {
   fitRanking,
   judge,
   judgedRows,
+  judgements,
   predict,
   type RankingTargets,
   ratesOf,
@@ -163,8 +164,8 @@ export async function rankingTable(
 ): Promise<ResultTable & { readonly note: string }> {
   const grouped = Object.values(metrics).some(({ gauc }) => gauc !== undefined)
   const rows: Cell[][] = []
-  for (const output of outputs) {
-    const judged = await judgedRows(data, output, { scores: predictions[output.name] as Float32Array })
+  for (const output of judgements(outputs)) {
+    const judged = await judgedRows(data, output, { scores: predictions[output.prediction] as Float32Array })
     const result = metrics[output.name]
     if (!judged || !result) continue
     const { logLoss, pcoc, ece, positives, gauc, count: examples } = result

@@ -18,13 +18,13 @@ export interface SearchOptions {
   readonly window: number
   readonly ahead: number
   readonly step?: number
-  /** Rows between windows and held-out ones: none unless told. */
+  /** Weights to begin with; equal unless told. */
+  readonly weights?: readonly number[]
   readonly seed: number
 }
 
 /** What judges a base: its scores of stream rows. */
 export interface Base {
-  readonly name: string
   score(begin: number, end: number): Promise<Float32Array>
 }
 
@@ -49,14 +49,14 @@ export async function searchWeights(
   formula: Base,
   ranker: KeptRanker,
   { rows, signal }: TrainerTools,
-  { first, window, ahead, step, seed }: SearchOptions,
+  { first, window, ahead, seed, ...settings }: SearchOptions,
 ): Promise<SearchResult | null> {
   const { objectives } = reference
   const { of, begin, end } = ranker.part('stream')
   const count = end - begin
   const users = rows.users(of)
   const labels = objectives.map((name) => [name, rows.column(of, name)] as const)
-  const policy = new IterativeParetoPolicy(objectives, step === undefined ? {} : { step })
+  const policy = new IterativeParetoPolicy(objectives, settings)
   const bootstrap = await UserBootstrap.create(1, { ...RESAMPLES, seed })
   let base = formula
   let kept: Awaited<ReturnType<KeptEnsemble['copy']>> | null = null
@@ -95,8 +95,7 @@ export async function searchWeights(
     weights = trained
     // Frozen as it is now, its scores of all that is left are known.
     const [from, scores] = [at, await reference.score('stream', at, count)]
-    const round = policy.rounds.length
-    base = { name: `round ${round}`, score: async (begin, end) => scores.subarray(begin - from, end - from) }
+    base = { score: async (begin, end) => scores.subarray(begin - from, end - from) }
   }
   if (kept) reference.take(kept)
   else {

@@ -9,13 +9,13 @@ import {
   type UserStatistic,
 } from '../../metrics/index.js'
 import type { ParetoPolicyRound } from '../../optim/index.js'
-import type { ArmResult, ArmRun, ArmTrainer, Audit, TrainerTools } from '../proof.js'
+import type { ArmResult, ArmRun, ArmTrainer, TrainerTools } from '../proof.js'
 import { type PantheonConfig, pantheonConfig } from './config.js'
 import { formulaScores, logsOf, searchFormula } from './formula.js'
 import { KeptRanker } from './keptRanker.js'
 import { KeptEnsemble } from './rivals.js'
 import { matched, RunningMoments } from './scoreMatching.js'
-import { auditOf, type Base, gaucs, searchWeights, slice } from './search.js'
+import { auditOf, type Base, gaucs, type SearchResult, searchWeights, slice } from './search.js'
 
 /** Labels in the order of the tasks. */
 export const TASKS = ['click', 'effectiveView', 'longView', 'like', 'follow', 'gift'] as const
@@ -26,16 +26,23 @@ const MOMENTS = 1000
 
 /** Settings of an arm beside the model's. */
 export interface ArmSettings {
-  /** 'formula', 'uniform sum', 'single', 'fixed', 'ippo', 'uncertainty', or a solver of the Pareto set. */
+  /**
+   * 'formula', 'uniform sum', 'single'; 'fixed', 'formula weights' (the formula's exponents as weights), 'ippo',
+   * 'uncertainty', or a solver of the Pareto set.
+   */
   readonly method: string
   /** Of 'ippo', as shares of the stream. */
   readonly first: number
   readonly window: number
   readonly ahead: number
   readonly step: number
+  /** Weights to begin with: equal ones, or 1 / rate, none above 50 times another. */
+  readonly start: 'equal' | 'rates'
 }
 
-const settings: ArmSettings = { method: 'fixed', first: 0.4, window: 0.01, ahead: 0.15, step: 0.1 }
+const settings: ArmSettings = { method: 'fixed', first: 0.4, window: 0.01, ahead: 0.15, step: 0.1, start: 'equal' }
+/** Greatest ratio of two weights of IPPO. */
+const CAP = 50
 
 /** What the arms of a seed share. */
 interface Shared {
@@ -98,7 +105,6 @@ type Score = (part: string) => Promise<Float32Array>
 /** A sort by Pxtr alone. */
 async function sortByRule(method: string, run: ArmRun, shared: Shared, tools: TrainerTools): Promise<ArmResult> {
   const { objectives } = settingsOf(run).config
-  const started = performance.now()
   let score: Score = (part) => sumOf(part, () => 1, shared)
   let more: Record<string, UserStatistic> = {}
   if (method === 'formula') {
@@ -113,9 +119,8 @@ async function sortByRule(method: string, run: ArmRun, shared: Shared, tools: Tr
     score = (part) => sumOf(part, only(best), shared)
     more = statisticsOf('validated', values)
   }
-  const trainSeconds = (performance.now() - started) / 1000
   const { statistics, predictSeconds } = await measured(score, run, shared, tools)
-  return { statistics: { ...statistics, ...more }, trainSeconds, predictSeconds }
+  return { statistics: { ...statistics, ...more }, trainSeconds: 0, predictSeconds }
 }
 
 const statisticsOf = (title: string, values: readonly number[]): Record<string, UserStatistic> =>
@@ -163,6 +168,13 @@ async function validated(
   return found.reduce((sum, one) => sum + statisticValue(one) / found.length, 0)
 }
 
+/** Mean Pxtr by task, from log(1 + p). */
+function ratesOf(logs: Float32Array): number[] {
+  const sums = TASKS.map(() => 0)
+  for (const [i, log] of logs.entries()) sums[i % TASKS.length] = (sums[i % TASKS.length] as number) + Math.expm1(log)
+  return sums.map((sum) => (sum * TASKS.length) / logs.length)
+}
+
 interface Formula {
   readonly exponents: readonly number[]
   readonly scoreOf: Score
@@ -177,11 +189,7 @@ function formulaFor(
 ): Promise<Formula> {
   return once(shared.formulas, objectives.join(' '), async () => {
     const logs = await logsFor('validation', shared)
-    const rates = TASKS.map((_, task) => {
-      let sum = 0
-      for (let i = task; i < logs.length; i += TASKS.length) sum += Math.expm1(logs[i] as number)
-      return (sum * TASKS.length) / logs.length
-    })
+    const rates = ratesOf(logs)
     const { exponents } = await searchFormula(logs, rates, (scores) => validated(scores, objectives, shared, tools), {
       seed,
     })
@@ -195,40 +203,54 @@ async function sortByEnsemble(run: ArmRun, shared: Shared, tools: TrainerTools):
   const { arm, config } = settingsOf(run)
   const { ranker } = shared
   const { begin, end } = ranker.part('stream')
+  const formula = await formulaFor(config.objectives, run, shared, tools)
   const started = performance.now()
   const ensemble = await KeptEnsemble.create(arm.method, config, ranker, run, tools)
   try {
-    let more: { audit?: Audit; statistics: Record<string, UserStatistic> } = { statistics: {} }
+    let search: SearchResult | null = null
     if (arm.method === 'ippo') {
-      const formula = await formulaFor(config.objectives, run, shared, tools)
-      const base: Base = {
-        name: 'formula',
-        score: async (from, to) => (await formula.scoreOf('stream')).subarray(from, to),
-      }
-      const result = await searchWeights(ensemble, base, ranker, tools, searchOptions(arm, run, end - begin))
-      if (!result) return null
-      more = {
-        audit: auditOf(result, `${run.arm}, seed ${run.seed}`),
-        statistics: {
-          rounds: plainStatistic(result.rounds.length),
-          'accepted bases': plainStatistic(result.accepted),
-          'trainings of the search': plainStatistic(1),
-          'least lead of accepted': plainStatistic(leastLead(result.rounds)),
-          ...Object.fromEntries(
-            result.objectives.map((name, i) => [`weight ${name}`, plainStatistic(result.weights[i] as number)]),
-          ),
-        },
-      }
-    } else if (!(await ensemble.learn(0, end - begin))) return null
+      const rates = ratesOf(await logsFor('validation', shared))
+      const base: Base = { score: async (from, to) => (await formula.scoreOf('stream')).subarray(from, to) }
+      const options = searchOptions(arm, run, end - begin)
+      const weights = ensemble.objectives.map((name) => 1 / (rates[TASKS.indexOf(name as never)] as number))
+      const start = arm.start === 'rates' ? { weights: capped(weights) } : {}
+      search = await searchWeights(ensemble, base, ranker, tools, { ...options, ...start })
+      if (!search) return null
+    } else {
+      const exponents = ensemble.objectives.map((name) => formula.exponents[TASKS.indexOf(name as never)] as number)
+      const weights = arm.method === 'formula weights' ? scaledTo(exponents, exponents.length) : undefined
+      if (!(await ensemble.learn(0, end - begin, weights))) return null
+    }
     const trainSeconds = (performance.now() - started) / 1000
     const { statistics, predictSeconds } = await measured((part: string) => ensemble.score(part), run, shared, tools)
     if (tools.signal.aborted) return null
-    const { audit } = more
-    const found = { statistics: { ...statistics, ...more.statistics }, trainSeconds, predictSeconds }
-    return audit ? { ...found, audit } : found
+    return {
+      statistics: { ...statistics, ...(search ? searchStatistics(search) : {}) },
+      trainSeconds,
+      predictSeconds,
+      ...(search ? { audit: auditOf(search, `${run.arm}, seed ${run.seed}`) } : {}),
+    }
   } finally {
     ensemble.dispose()
   }
+}
+
+const searchStatistics = ({ rounds, accepted, objectives, weights }: SearchResult): Record<string, UserStatistic> => ({
+  rounds: plainStatistic(rounds.length),
+  'accepted bases': plainStatistic(accepted),
+  'trainings of the search': plainStatistic(1),
+  'least lead of accepted': plainStatistic(leastLead(rounds)),
+  ...Object.fromEntries(objectives.map((name, i) => [`weight ${name}`, plainStatistic(weights[i] as number)])),
+})
+
+function capped(weights: readonly number[]): number[] {
+  const least = Math.min(...weights)
+  return weights.map((weight) => Math.min(weight, CAP * least))
+}
+
+function scaledTo(weights: readonly number[], sum: number): number[] {
+  const whole = weights.reduce((a, b) => a + b, 0)
+  return weights.map((weight) => (weight * sum) / whole)
 }
 
 /** By how much, beyond its margin, an accepted base led the one before on the objective where it led least. */
