@@ -6,6 +6,7 @@ import { type BinaryResult, deLong } from '../metrics/index.js'
 import { Executor, type ParameterSet } from '../runtime/index.js'
 import { rankingSystems } from '../systems/index.js'
 import type { FeatureInput, RankingModel, RankingOutput, RankingSystem } from '../systems/system.js'
+import { withLossWeights } from './combination.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import type { Json } from './manifest.js'
 import { withProgress } from './progressObserver.js'
@@ -44,7 +45,8 @@ export function buildRanking(
   rates?: Readonly<Record<string, number>>,
 ): RankingModel & object {
   const system: RankingSystem = rankingSystems[options.system]
-  return system.build(features, tasks, systemConfig(options), rates)
+  const model = system.build(features, tasks, systemConfig(options), rates) as RankingModel & object
+  return withLossWeights(model, tasks, options)
 }
 
 /** What the run's system learns from the labels that were asked for. */
@@ -103,6 +105,7 @@ async function train(
   print: Print,
 ): Promise<ParameterSet> {
   const { epochs, patience, resume, detectAnomaly, batchSize, learningRate, averageDecay, seed, clipNorm } = options
+  const { combine, combineAt, lossWeights } = options
   const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, parts), resume }
   const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
     withProgress({ title: options.system, epochs }, (progress) =>
@@ -110,7 +113,7 @@ async function train(
         model,
         targets,
         parts,
-        { batchSize, learningRate, averageDecay, seed, clipNorm, executor },
+        { batchSize, learningRate, averageDecay, seed, clipNorm, combine, combineAt, lossWeights, executor },
         {
           epochs,
           patience,

@@ -1,5 +1,7 @@
 /** Settings of Pantheon: of the ranker, of the ensemble that sorts by one score, and of its rivals. */
 import { z } from 'zod'
+import { KairosError } from '../../core/errors.js'
+import { nearest } from '../../core/nearest.js'
 import { featureSettings } from '../rankingFeatures.js'
 
 const widths = () => z.array(z.int().positive()).min(1)
@@ -39,3 +41,26 @@ export const pantheonConfig = z.strictObject({
 })
 
 export type PantheonConfig = z.infer<typeof pantheonConfig>
+
+/**
+ * The weights of the objectives scaled to sum N: ratios count alone, and the learning rate keeps its meaning. Throws
+ * KAIROS_ARGUMENT for objectives that are no tasks, and for as many weights as there are not.
+ */
+export function weightsOf(
+  { objectiveWeights: given }: Pick<PantheonConfig, 'objectiveWeights'>,
+  objectives: readonly string[],
+  tasks: readonly string[],
+) {
+  const unknown = objectives.find((name) => !tasks.includes(name))
+  const refuse = (argument: string, expected: string, got: string, hint?: string) =>
+    new KairosError('KAIROS_ARGUMENT', { op: 'pantheon', argument, expected, got, ...(hint ? { hint } : {}) })
+  if (unknown !== undefined) {
+    const near = nearest(unknown, tasks)
+    throw refuse('objectives', `tasks: ${tasks.join(', ')}`, `'${unknown}'`, near && `Did you mean '${near}'?`)
+  }
+  if (given.length > 0 && given.length !== objectives.length)
+    throw refuse('objectiveWeights', `${objectives.length}, one for each objective,`, `${given.length}`)
+  const weights = given.length > 0 ? given : objectives.map(() => 1)
+  const sum = weights.reduce((total, weight) => total + weight, 0)
+  return weights.map((weight) => (weight * objectives.length) / sum)
+}

@@ -7,18 +7,16 @@
  *
  * Pantheon: Personalized Multi-objective Ensemble Sort via Iterative Pareto Policy Optimization, arXiv 2505.13894, 2025.
  */
-import { KairosError } from '../../core/errors.js'
-import { nearest } from '../../core/nearest.js'
 import { scalarInput } from '../../graph/leaf.js'
 import { fanInUniform } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
 import { binaryCrossEntropy, softLabelCrossEntropy } from '../../losses/index.js'
 import { type FeatureEmbeddings, MMoE, PLE, StackedLinear, StackedMlp } from '../../nn/index.js'
-import { add, concat, merge, sigmoid, slice, stack, stopGradient, transpose, unsqueeze } from '../../ops/index.js'
+import { add, concat, merge, sigmoid, stack, stopGradient, transpose, unsqueeze } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
 import { embedFeatures } from '../rankingFeatures.js'
-import type { FeatureBatch, FeatureInput, RankingModel } from '../system.js'
-import type { PantheonConfig } from './config.js'
+import { binaryLosses, type FeatureBatch, type FeatureInput, type Objectives, type RankingModel } from '../system.js'
+import { type PantheonConfig, weightsOf } from './config.js'
 import { Ensemble, type RankerState, type Rows } from './encoder.js'
 
 export type Scalar = Tensor<readonly [], 'float32'>
@@ -49,19 +47,22 @@ export class Ranker {
     this.heads = new StackedLinear(count, d, 1, start)
   }
 
-  /** t^1 .. t^K, [tasks, batch, d], and the logits of Pxtr, [batch, tasks]. */
-  forward(batch: FeatureBatch): { readonly hidden: Loose; readonly logits: Table } {
-    const hidden = this.towers.forward(this.experts.forward(this.features.forward(batch) as Loose) as Loose)
-    return { hidden, logits: transpose(merge(this.heads.forward(hidden) as Loose, 1, 2) as Loose, [1, 0]) as Loose }
+  /** t^1 .. t^K, [tasks, batch, d], the logits of Pxtr, [batch, tasks], and the values in which tasks meet. */
+  forward(batch: FeatureBatch): { readonly hidden: Loose; readonly logits: Table; readonly shared: readonly Loose[] } {
+    const x = this.features.forward(batch) as Loose
+    const hidden = this.towers.forward(this.experts.forward(x) as Loose)
+    const shared = this.experts instanceof MMoE ? [x, this.experts.experts.forward(x)] : []
+    return {
+      hidden,
+      shared,
+      logits: transpose(merge(this.heads.forward(hidden) as Loose, 1, 2) as Loose, [1, 0]) as Loose,
+    }
   }
 
   /** The sum over tasks of their mean logistic losses, and each of them. */
   losses(logits: Table, batch: FeatureBatch): Readonly<Record<string, Scalar>> & { readonly loss: Scalar } {
-    const each = this.tasks.map((task, index) => {
-      const column = merge(slice(logits as Loose, 1, index, 1) as Loose, 0, 2) as Loose
-      return [task, binaryCrossEntropy(column, batch[task] as Loose) as Scalar] as const
-    })
-    return { ...Object.fromEntries(each), loss: each.map(([, loss]) => loss).reduce((sum, next) => add(sum, next)) }
+    const each = binaryLosses(logits, this.tasks, batch)
+    return { ...each, loss: Object.values(each).reduce((sum, next) => add(sum, next)) }
   }
 }
 
@@ -75,7 +76,7 @@ export class EnsembleSort {
 
   constructor(features: readonly FeatureInput[], tasks: readonly string[], config: PantheonConfig) {
     this.objectives = config.objectives.length > 0 ? config.objectives : tasks
-    this.weights = normalised(config.objectiveWeights, this.objectives, tasks)
+    this.weights = weightsOf(config, this.objectives, tasks)
     this.encoder = new Ensemble(features, tasks.length, config)
   }
 
@@ -113,19 +114,22 @@ export const SCORE = 'score'
 export class PantheonModel implements RankingModel {
   readonly ranker: Ranker
   readonly ensemble: EnsembleSort
+  /** By the stop-gradient each loss moves parameters of its own. */
+  readonly updates?: Readonly<Record<string, string>>
 
   constructor(
     features: readonly FeatureInput[],
-    tasks: readonly string[],
+    private readonly tasks: readonly string[],
     private readonly config: PantheonConfig,
   ) {
     this.ranker = new Ranker(features, tasks, config)
     this.ensemble = new EnsembleSort(features, tasks, config)
+    if (config.stopGradient) this.updates = { ranker: 'ranker.', ensemble: 'ensemble.' }
   }
 
-  private forward(batch: FeatureBatch): { readonly logits: Table; readonly score: Rows } {
-    const { hidden, logits } = this.ranker.forward(batch)
-    return { logits, score: this.ensemble.forward(EnsembleSort.stateOf(hidden, logits, this.config), batch) }
+  private forward(batch: FeatureBatch) {
+    const { hidden, logits, shared } = this.ranker.forward(batch)
+    return { logits, shared, score: this.ensemble.forward(EnsembleSort.stateOf(hidden, logits, this.config), batch) }
   }
 
   /** Of Pxtr: [batch, tasks]. */
@@ -133,7 +137,7 @@ export class PantheonModel implements RankingModel {
     return this.ranker.forward(batch).logits
   }
 
-  /** The ranker's losses and the ensemble's: disjoint by the stop-gradient, so one step moves each by its own. */
+  /** The ranker's losses and the ensemble's: one step moves both. */
   losses(batch: FeatureBatch) {
     const { logits, score } = this.forward(batch)
     const { loss: ranker, ...tasks } = this.ranker.losses(logits, batch)
@@ -141,26 +145,29 @@ export class PantheonModel implements RankingModel {
     return { ...tasks, ranker, ensemble, loss: add(ranker, ensemble) as Scalar }
   }
 
+  /** Of the ranker its tasks; of the ensemble the objectives, which meet in the score's logit. */
+  objectives(batch: FeatureBatch, part: string): Objectives {
+    const { logits, shared, score } = this.forward(batch)
+    const ranker = binaryLosses(logits, this.tasks, batch)
+    if (part === 'ranker') return { losses: ranker, representation: shared }
+    const ensemble = this.ensemble.losses(score, batch)
+    if (part === 'ensemble') return { losses: ensemble, representation: [score] }
+    return { losses: { ...ranker, [SCORE]: this.ensemble.loss(score, batch) } }
+  }
+
+  objectiveNames(part: string): readonly string[] {
+    if (part === 'ensemble') return this.ensemble.objectives
+    return part === 'ranker' ? this.tasks : [...this.tasks, SCORE]
+  }
+
+  cuts = (part: string): number =>
+    part === 'ensemble' ? 1 : part === 'ranker' && this.config.ranker === 'mmoe' ? 2 : 0
+  apart = (name: string): boolean => /^ranker\.(towers|heads|experts\.gates)\./.test(name)
+
   /** Pxtr, then the score: [batch, tasks + 1]. */
   probabilities(batch: FeatureBatch): Table {
     const { logits, score } = this.forward(batch)
     const both = [sigmoid(logits as Loose), unsqueeze(sigmoid(score as Loose) as Loose, 1)]
     return concat(both as never, 1 as never) as Loose
   }
-}
-
-/** Scaled to sum N: ratios count alone, and the learning rate keeps its meaning. */
-function normalised(given: readonly number[], objectives: readonly string[], tasks: readonly string[]) {
-  const unknown = objectives.find((name) => !tasks.includes(name))
-  const refuse = (argument: string, expected: string, got: string, hint?: string) =>
-    new KairosError('KAIROS_ARGUMENT', { op: 'pantheon', argument, expected, got, ...(hint ? { hint } : {}) })
-  if (unknown !== undefined) {
-    const near = nearest(unknown, tasks)
-    throw refuse('objectives', `tasks: ${tasks.join(', ')}`, `'${unknown}'`, near && `Did you mean '${near}'?`)
-  }
-  if (given.length > 0 && given.length !== objectives.length)
-    throw refuse('objectiveWeights', `${objectives.length}, one for each objective,`, `${given.length}`)
-  const weights = given.length > 0 ? given : objectives.map(() => 1)
-  const sum = weights.reduce((total, weight) => total + weight, 0)
-  return weights.map((weight) => (weight * objectives.length) / sum)
 }
