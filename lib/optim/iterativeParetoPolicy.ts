@@ -31,7 +31,8 @@ export interface ParetoPolicyRound {
 }
 
 export interface ParetoPolicyState {
-  readonly weights: readonly number[]
+  /** Weights of sum 1. */
+  readonly shares: readonly number[]
   readonly rounds: readonly ParetoPolicyRound[]
 }
 
@@ -71,9 +72,10 @@ export class IterativeParetoPolicy {
     this.step = step
     this.cap = cap
     this.patience = patience
-    const given = state?.weights ?? weights ?? objectives.map(() => 1)
+    const given = state?.shares ?? weights ?? objectives.map(() => 1)
     this.requireEach('weights', given)
-    this.shares = scaled(given, 1)
+    // Kept shares are taken as they are, to the bit.
+    this.shares = state ? given : scaled(given, 1)
     this.history = state?.rounds ?? []
   }
 
@@ -88,7 +90,7 @@ export class IterativeParetoPolicy {
   }
 
   get state(): ParetoPolicyState {
-    return { weights: this.weights, rounds: this.history }
+    return { shares: this.shares, rounds: this.history }
   }
 
   /** Whether `patience` rounds went by without a new base. */

@@ -54,7 +54,7 @@ class SharingArms implements Arms {
   }
 }
 
-function armRowsOf(rows: ProofRows): ArmRows {
+export function armRowsOf(rows: ProofRows): ArmRows {
   const parts = partsOf(rows)
   const part = (name: string) => parts[name] ?? refuse('part', Object.keys(parts), name)
   return {
