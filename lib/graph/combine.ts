@@ -25,8 +25,8 @@ import { scalar } from './leaf.js'
 import { type Tensor, tensorOf, type Value, valueKey, withSource } from './node.js'
 import type { CombinationRequest, Update } from './update.js'
 
-/** The most operands of one `gramOfParts`. */
-const MOST_PARTS = 4096
+/** The most operands of one `gramOfParts`: of any step of a program. */
+const MOST_PARTS = 64
 
 interface Combined {
   readonly gradients: readonly GroupGradients[]

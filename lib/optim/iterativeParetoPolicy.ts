@@ -19,7 +19,10 @@ export interface ParetoPolicyRound {
   readonly round: number
   /** Weights that the reference was trained with in this round, of sum N. */
   readonly weights: readonly number[]
-  /** The metric by objective, of the reference and of the base on the same held-out rows; higher is better. */
+  /**
+   * The metric by objective, of the reference and of the base on the same held-out rows; higher is better. NaN where they
+   * cannot tell: then nothing is accepted, and this weight is not raised.
+   */
   readonly reference: readonly number[]
   readonly base: readonly number[]
   /** What a difference has to exceed to count: two standard errors. */
@@ -128,18 +131,21 @@ export class IterativeParetoPolicy {
   private furthestBehind(gaps: readonly number[]): number {
     const added = this.step / this.objectives.length
     const limit = this.cap * Math.min(...this.shares)
-    const open = gaps.map((gap, i) => ((this.shares[i] as number) + added <= limit ? gap : Number.NEGATIVE_INFINITY))
+    const mayRise = (gap: number, i: number) => !Number.isNaN(gap) && (this.shares[i] as number) + added <= limit
+    const open = gaps.map((gap, i) => (mayRise(gap, i) ? gap : Number.NEGATIVE_INFINITY))
     const most = Math.max(...open)
     return Number.isFinite(most) ? open.indexOf(most) : -1
   }
 
   private requireEach(argument: string, values: readonly number[]): void {
-    const fits = values.length === this.objectives.length && values.every(Number.isFinite)
-    if (fits && (argument !== 'weights' || values.every((value) => value > 0))) return
+    const isWeights = argument === 'weights'
+    const fits =
+      values.length === this.objectives.length && !values.some((value) => Math.abs(value) === Number.POSITIVE_INFINITY)
+    if (fits && (!isWeights || values.every((value) => value > 0))) return
     throw new KairosError('KAIROS_ARGUMENT', {
       op: 'IterativeParetoPolicy',
       argument,
-      expected: `${this.objectives.length} finite numbers${argument === 'weights' ? ' above 0' : ''}`,
+      expected: `${this.objectives.length} finite numbers${isWeights ? ' above 0' : ''}`,
       got: `[${values.join(', ')}]`,
     })
   }

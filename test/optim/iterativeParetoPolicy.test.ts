@@ -31,6 +31,16 @@ describe('IterativeParetoPolicy', () => {
     expect(policy.weights).toEqual(before)
   })
 
+  it('accepts nothing where rows do not tell, and raises what they tell of', () => {
+    const policy = new IterativeParetoPolicy(['click', 'like', 'gift'])
+    const untold = {
+      reference: [0.7, 0.65, Number.NaN],
+      base: [0.6, 0.6, Number.NaN],
+      margins: [0.01, 0.01, Number.NaN],
+    }
+    expect(policy.observe(untold)).toMatchObject({ accepted: false, raised: 'like' })
+  })
+
   it('ends after rounds without a new base', () => {
     const policy = new IterativeParetoPolicy(['a', 'b', 'c'], { patience: 2 })
     policy.observe({ reference: [0.7, 0.7, 0.7], base, margins })
@@ -67,7 +77,7 @@ describe('IterativeParetoPolicy', () => {
       /weights should be 2 finite numbers above 0/,
     )
     expect(() =>
-      new IterativeParetoPolicy(['a']).observe({ reference: [Number.NaN], base: [1], margins: [0] }),
+      new IterativeParetoPolicy(['a']).observe({ reference: [Number.POSITIVE_INFINITY], base: [1], margins: [0] }),
     ).toThrow(/reference should be 1 finite/)
   })
 })

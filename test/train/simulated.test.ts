@@ -61,6 +61,10 @@ describe.each([
     expect(answers[1]).toBe(answers[0])
     expect(answers[0]?.trim().split('\n')).toHaveLength(rows + 1)
 
+    // With its losses weighed step by step.
+    const combined = await train(`${system}-combined`, 1, '--combine', 'mgda')
+    expect(combined).toMatch(new RegExp(`\\n${task} +\\d?\\.\\d+`))
+
     expect(await kairos('evaluate', '--run', join(folder, `${system}-run`))).toMatch(
       new RegExp(`\\n${task} +\\d?\\.\\d+`),
     )

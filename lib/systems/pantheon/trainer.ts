@@ -165,7 +165,8 @@ async function validated(
   const names = objectives.length > 0 ? objectives : TASKS
   const labels = Object.fromEntries(names.map((name) => [name, slice(rows.column(of, name), begin, end)]))
   const found = Object.values(await gaucs(scores, labels, validationByUser))
-  return found.reduce((sum, one) => sum + statisticValue(one) / found.length, 0)
+  const told = found.map((one) => statisticValue(one)).filter((value) => !Number.isNaN(value))
+  return told.reduce((sum, value) => sum + value / told.length, 0)
 }
 
 /** Mean Pxtr by task, from log(1 + p). */
@@ -292,7 +293,9 @@ async function measured(score: Score, run: ArmRun, shared: Shared, tools: Traine
   return { statistics, predictSeconds: (performance.now() - started) / 1000 }
 }
 
-function meanOf(statistics: readonly UserStatistic[]): UserStatistic {
+/** Over those that the rows tell of: an objective may be too rare to come true among them. */
+function meanOf(all: readonly UserStatistic[]): UserStatistic {
+  const statistics = all.filter((one) => !Number.isNaN(statisticValue(one)))
   const share = 1 / statistics.length
   return {
     offset: statistics.reduce((sum, { offset }) => sum + offset * share, 0),
