@@ -59,6 +59,7 @@ export function armRowsOf(rows: ProofRows): ArmRows {
   const part = (name: string) => parts[name] ?? refuse('part', Object.keys(parts), name)
   return {
     features: featureInputs(rows.train),
+    parts: Object.keys(parts),
     count: (name) => part(name).data.rowCount,
     users: (name) => part(name).users,
     async batches(name, { begin = 0, end, batchSize }) {

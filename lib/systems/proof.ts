@@ -146,6 +146,7 @@ export interface ArmRun {
 /** Rows of a point and seed, by part: 'train', 'test', and what else its data has. */
 export interface ArmRows {
   readonly features: readonly FeatureInput[]
+  readonly parts: readonly string[]
   count(part: string): number
   /** Batches of the rows [begin, end) in their order. */
   batches(part: string, range: { begin?: number; end?: number; batchSize: number }): Promise<BatchSource>

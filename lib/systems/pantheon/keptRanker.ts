@@ -8,7 +8,6 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BatchSource } from '../../core/batchSource.js'
-import { isKairosError } from '../../core/errors.js'
 import { all, compile } from '../../graph/compile.js'
 import type { Tensor } from '../../graph/node.js'
 import { createState, initializeParameters } from '../../graph/stores.js'
@@ -107,7 +106,7 @@ export class KeptRanker {
       return null
     }
     for (const name of ['test', 'requests']) {
-      if (!hasPart(rows, name)) continue
+      if (!rows.parts.includes(name)) continue
       await keeping(name, name, 0, rows.count(name))
       const part = parts[name] as KeptPart
       const later = await rows.batches(name, { batchSize: SCORED })
@@ -158,13 +157,4 @@ async function keep(part: KeptPart, out: Readonly<Record<string, unknown>>, at: 
   const { begin, end, states, logits } = part
   logits.set(out.logits as Float32Array, (at * logits.length) / (end - begin))
   await states.append(out.states as Float32Array)
-}
-
-function hasPart({ count }: TrainerTools['rows'], name: string): boolean {
-  try {
-    return count(name) > 0
-  } catch (error) {
-    if (isKairosError(error, 'KAIROS_UNKNOWN_NAME')) return false
-    throw error
-  }
 }

@@ -1,12 +1,5 @@
 /** IPPO over windows of a stream: section 3.4, on states that a ranker kept. */
-import {
-  gaucStatistics,
-  type RowsByUser,
-  rowsByUser,
-  statisticValue,
-  UserBootstrap,
-  type UserStatistic,
-} from '../../metrics/index.js'
+import { gaucStatistics, rowsByUser, statisticValue, UserBootstrap, type UserStatistic } from '../../metrics/index.js'
 import { IterativeParetoPolicy, type ParetoPolicyRound } from '../../optim/index.js'
 import type { Audit, TrainerTools } from '../proof.js'
 import type { KeptRanker } from './keptRanker.js'
@@ -73,8 +66,8 @@ export async function searchWeights(
     const columns = Object.fromEntries(
       labels.map(([name, values]) => [name, slice(values, begin + held.from, begin + held.to)]),
     )
-    const ours = await gaucs(await reference.score('stream', held.from, held.to), columns, byUser)
-    const theirs = await gaucs(await base.score(held.from, held.to), columns, byUser)
+    const ours = await gaucStatistics(await reference.score('stream', held.from, held.to), columns, byUser)
+    const theirs = await gaucStatistics(await base.score(held.from, held.to), columns, byUser)
     if (signal.aborted) return null
     const { accepted } = policy.observe({
       reference: objectives.map((name) => statisticValue(ours[name] as UserStatistic)),
@@ -130,12 +123,6 @@ export function auditOf({ rounds, objectives, weights, accepted }: SearchResult,
     ],
   }
 }
-
-export const gaucs = (
-  scores: Float32Array,
-  labels: Readonly<Record<string, ArrayLike<number>>>,
-  byUser: RowsByUser,
-): Promise<Record<string, UserStatistic>> => gaucStatistics(scores, labels, byUser)
 
 /** Rows [begin, end), without a copy where the values allow it. */
 export function slice(values: ArrayLike<number>, begin: number, end: number): ArrayLike<number> {

@@ -1,6 +1,7 @@
 /** What a ranker held of each row, in a file: read batch by batch, off the event loop, at any number of rows. */
 import { type FileHandle, open } from 'node:fs/promises'
 import type { BatchSource } from '../../core/batchSource.js'
+import { KairosError } from '../../core/errors.js'
 import { field } from '../../core/schema.js'
 
 /** Rows of `width` float32 values, in the order in which they were appended. */
@@ -32,7 +33,7 @@ export class StateCache {
     let read = 0
     while (read < bytes.length) {
       const { bytesRead } = await this.file.read(bytes, read, bytes.length - read, first * this.width * 4 + read)
-      if (bytesRead === 0) throw new RangeError(`rows ${first} to ${first + count} of ${this.rows}`)
+      if (bytesRead === 0) throw beyond(first + count, this.rows)
       read += bytesRead
     }
     return states
@@ -42,6 +43,14 @@ export class StateCache {
     await this.file.close()
   }
 }
+
+const beyond = (end: number, rows: number) =>
+  new KairosError('KAIROS_ARGUMENT', {
+    op: 'StateCache.read',
+    argument: 'count',
+    expected: `rows up to ${rows}, as many as were kept`,
+    got: `${end}`,
+  })
 
 /** A source with the field `state` beside its own: float32 of the given shape behind the batch, of rows from `first` on. */
 export function withStates(

@@ -1,6 +1,7 @@
 /** Trains the arms of Pantheon's proof: one ranker for each seed, and from what it kept every way to sort. */
 import { createTimeSlice, inSlices } from '../../core/timeSlice.js'
 import {
+  gaucStatistics,
   plainStatistic,
   type RowsByUser,
   ratioStatistic,
@@ -15,7 +16,7 @@ import { formulaScores, logsOf, searchFormula } from './formula.js'
 import { KeptRanker } from './keptRanker.js'
 import { KeptEnsemble } from './rivals.js'
 import { matched, RunningMoments } from './scoreMatching.js'
-import { auditOf, type Base, gaucs, type SearchResult, searchWeights, slice } from './search.js'
+import { auditOf, type Base, type SearchResult, searchWeights, slice } from './search.js'
 
 /** Labels in the order of the tasks. */
 export const TASKS = ['click', 'effectiveView', 'longView', 'like', 'follow', 'gift'] as const
@@ -164,7 +165,7 @@ async function validated(
   const { of, begin, end } = ranker.part('validation')
   const names = objectives.length > 0 ? objectives : TASKS
   const labels = Object.fromEntries(names.map((name) => [name, slice(rows.column(of, name), begin, end)]))
-  const found = Object.values(await gaucs(scores, labels, validationByUser))
+  const found = Object.values(await gaucStatistics(scores, labels, validationByUser))
   const told = found.map((one) => statisticValue(one)).filter((value) => !Number.isNaN(value))
   return told.reduce((sum, value) => sum + value / told.length, 0)
 }
@@ -281,7 +282,7 @@ function searchOptions(
 async function measured(score: Score, run: ArmRun, shared: Shared, tools: TrainerTools) {
   const started = performance.now()
   const scores = await score('test')
-  const each = await gaucs(scores, shared.testLabels, shared.testByUser)
+  const each = await gaucStatistics(scores, shared.testLabels, shared.testByUser)
   const { objectives } = settingsOf(run).config
   const names = objectives.length > 0 ? objectives : TASKS
   const statistics: Record<string, UserStatistic> = {
