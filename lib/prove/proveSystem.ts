@@ -112,9 +112,10 @@ async function drawnAudits(output: string, finished: readonly FinishedRun[]): Pr
   const first: Audit[] = []
   for (const { run, audit } of finished) {
     if (!audit) continue
-    for (const [i, chart] of audit.charts.entries())
+    const charts = audit.charts.map((chart) => ({ ...chart, title: `${run.pointName}, ${chart.title}` }))
+    for (const [i, chart] of charts.entries())
       await writeWhole(join(output, 'runs', `${run.path}.audit.${i + 1}.svg`), chartFile(chart))
-    if (run.seed === 1) first.push(audit)
+    if (run.seed === 1) first.push({ ...audit, charts })
   }
   return first
 }
