@@ -25,8 +25,8 @@ import { scalar } from './leaf.js'
 import { type Tensor, tensorOf, type Value, valueKey, withSource } from './node.js'
 import type { CombinationRequest, Update } from './update.js'
 
-/** The most operands of one `gramOfParts`. */
-const MOST_PARTS = 4096
+/** The most operands of one `gramOfParts`: of any step of a program. */
+const MOST_PARTS = 64
 
 interface Combined {
   readonly gradients: readonly GroupGradients[]
@@ -60,8 +60,10 @@ function atParameters(
   const { parameters, sparse } = parametersOf(update)
   const sweeps = losses.map((loss) => backward([loss], [scalar(1)], parameters, sparse))
   const listed = combination.shared && new Set(combination.shared.map(valueKey))
+  const isApart = keysOf(combination.apart)
   const isShared = (parameter: Tensor): boolean => {
     const key = valueKey(parameter.value)
+    if (isApart.has(key)) return false
     return listed ? listed.has(key) : sweeps.filter((sweep) => reaches(sweep, key)).length > 1
   }
   const symbols = symbolsFor(update)
@@ -111,11 +113,12 @@ function atRepresentation(
   const cotangents = rows.map((values) => weightedSum(values, weights))
   const trunk = backward(representation, cotangents, parameters, sparse)
   const symbols = symbolsFor(update)
+  const isApart = keysOf(combination.apart)
   const gradientOf = (parameter: Tensor): Gradient => {
     const key = valueKey(parameter.value)
     const below = reaches(trunk, key)
     const above = heads.filter((head) => reaches(head, key)).length
-    if (below ? above > 0 : above > 1) throw bypasses(update, parameter)
+    if (below ? above > 0 : above > 1 && !isApart.has(key)) throw bypasses(update, parameter)
     return ownGradient(update, parameter, below ? [trunk] : heads, symbols)
   }
   return { gradients: grouped(update, gradientOf), reports }
@@ -191,6 +194,8 @@ function parametersOf({ groups }: Update<Value>) {
   const sparse = parameters.filter((tensor) => variableOf(tensor)?.sparse)
   return { parameters, sparse: new Set(sparse.map(({ value }) => valueKey(value))) }
 }
+
+const keysOf = (values: readonly Value[] | null) => new Set(values?.map(valueKey))
 
 const reaches = ({ sums, lookups }: Sweep, key: string): boolean => sums.has(key) || lookups.has(key)
 

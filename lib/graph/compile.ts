@@ -67,6 +67,11 @@ interface SeveralLosses<Outputs> {
    */
   readonly shared?: ParameterChoice
   /**
+   * Parameters of which each task moves elements of its own, as the towers of `StackedMlp`: not shared, whatever depends
+   * on them, they take the sum of their tasks' gradients.
+   */
+  readonly apart?: ParameterChoice
+  /**
    * Outputs that separate shared parameters from those of tasks. Gradients are measured and combined there, so that the
    * shared part has one backward pass instead of one per task (MGDA-UB: Sener and Koltun 2018, section 3.3).
    */
@@ -371,7 +376,7 @@ function outputOf<Outputs extends Record<string, Tensor>>(
 
 /** Several losses: their sum, weighted where weights do not ask for gradients, and what combines the gradients. */
 function combined<Outputs extends Record<string, Tensor>>(
-  { losses: tasks, combine: method, shared, representation, report = false }: SeveralLosses<Outputs>,
+  { losses: tasks, combine: method, shared, apart, representation, report = false }: SeveralLosses<Outputs>,
   outputs: Outputs,
   model: object,
 ): Pick<Update<Tensor>, 'loss' | 'combination'> {
@@ -403,6 +408,7 @@ function combined<Outputs extends Record<string, Tensor>>(
       tasks,
       losses,
       shared: shared === undefined ? null : chosen(model, shared),
+      apart: apart === undefined ? null : chosen(model, apart),
       representation: between?.map((name) => outputOf(outputs, 'representation', name as keyof Outputs)) ?? null,
       report,
     },

@@ -54,6 +54,8 @@ export interface CombinationRequest<T> {
   readonly losses: readonly T[]
   /** Parameters whose task gradients are combined; null: those that more than one loss depends on. */
   readonly shared: readonly T[] | null
+  /** Parameters of which each task moves elements of its own: they take the sum of their gradients, and are never combined. */
+  readonly apart: readonly T[] | null
   /** Values between shared parameters and tasks at which gradients are combined instead. */
   readonly representation: readonly T[] | null
   /** Give the weights, and what the method reports, as outputs. */
@@ -73,6 +75,7 @@ export const mapUpdate = <T, U>(update: Update<T>, now: (value: T) => U): Update
         ...combination,
         losses: combination.losses.map(now),
         shared: list(combination.shared),
+        apart: list(combination.apart),
         representation: list(combination.representation),
       },
     }),

@@ -35,6 +35,8 @@ export {
 } from './calibration.js'
 export { NegativeSampler, type NegativeSamplerOptions, rankAmong } from './candidates.js'
 export { Gauc, type GaucResult } from './gauc.js'
+export { gaucStatistics, type RowsByUser, rowsByUser } from './gaucStatistic.js'
+export { hypervolume, paretoFront } from './hypervolume.js'
 export { LogLoss, type LogLossOptions } from './logLoss.js'
 export { rankCorrelation } from './rankCorrelation.js'
 export { gains, hitRate, hits, meanReciprocalRank, ndcg, reciprocalRanks } from './ranking.js'

@@ -1,7 +1,7 @@
 /** From a proof as declared to the list of runs that it needs. */
 import { KairosError } from '../core/errors.js'
 import { nearest } from '../core/nearest.js'
-import type { Proof, ProofArm, ProofExperiment, ProofPoint, ProofSizes, Settings } from '../systems/proof.js'
+import type { Proof, ProofArm, ProofData, ProofExperiment, ProofPoint, ProofSizes, Settings } from '../systems/proof.js'
 
 /** One training: everything that decides its result stands in `settings`. */
 export interface PlannedRun {
@@ -63,8 +63,7 @@ function runsOf(proof: Proof, experiment: ProofExperiment, quick: boolean, seeds
   const chosen = quick && quickPoints ? points.filter(({ name }) => quickPoints.includes(name)) : points
   return chosen.flatMap((point) => {
     const pointName = pointNameOf(experiment, point)
-    const source: Settings =
-      data.kind === 'simulator' ? { ...data, knobs: { ...data.knobs, ...point.knobs } } : { ...data }
+    const source = sourceOf(data, point, quick)
     return Array.from({ length: sizes.seeds }, (_, i) => i + 1).flatMap((seed) =>
       arms.map((arm): PlannedRun => {
         const declared = proof.arms[arm] as ProofArm
@@ -74,6 +73,13 @@ function runsOf(proof: Proof, experiment: ProofExperiment, quick: boolean, seeds
       }),
     )
   })
+}
+
+/** The data of a point, its knobs the last to count. */
+function sourceOf(data: ProofData, point: ProofPoint, quick: boolean): Settings {
+  if (data.kind !== 'simulator') return { ...data }
+  const { quickKnobs, ...source } = data
+  return { ...source, knobs: { ...data.knobs, ...(quick ? quickKnobs : {}), ...point.knobs } }
 }
 
 const slug = (text: string): string => text.replaceAll(/[^A-Za-z0-9.-]+/g, '-').replaceAll(/^-|-$/g, '')

@@ -17,7 +17,22 @@ export interface ProofRows {
   readonly users: ArrayLike<number>
   /** What no model sees of the test rows, by name. */
   readonly truth: Readonly<Record<string, ArrayLike<number>>>
+  /** Further parts, by name. */
+  readonly others?: Readonly<Record<string, ProofPart>>
 }
+
+export interface ProofPart {
+  readonly data: Dataset
+  readonly users: ArrayLike<number>
+  readonly truth: Readonly<Record<string, ArrayLike<number>>>
+}
+
+/** All parts by name; of the rows to learn from the truth is nobody's to see. */
+export const partsOf = ({ train, test, users, truth, others = {} }: ProofRows): Record<string, ProofPart> => ({
+  train: { data: train, users: usersOf(train), truth: {} },
+  test: { data: test, users, truth },
+  ...others,
+})
 
 /** Makes the rows of a point for a seed; null where the data is absent. */
 export type RowSource = (data: ProofData, sizes: ProofSizes, seed: number, threads: number) => Promise<ProofRows | null>
@@ -31,9 +46,9 @@ export const proofRows: RowSource = async (data, sizes, seed, threads) => {
   return isAbsent(data) ? null : fromFile(data, sizes, threads)
 }
 
-/** Test rows are new exposures of the same users and items. */
+/** Test rows are new exposures of the same users and items, over the same days or after them. */
 async function simulated(
-  { preset: name, knobs = {} }: Extract<ProofData, { kind: 'simulator' }>,
+  { preset: name, knobs = {}, test: when = 'apart', requests }: Extract<ProofData, { kind: 'simulator' }>,
   { train, test }: ProofSizes,
   seed: number,
   threads: number,
@@ -49,16 +64,38 @@ async function simulated(
       ...(near ? { hint: `Did you mean '${near}'?` } : {}),
     })
   }
-  const settings = { ...knobs, seed, events: train } as never
-  const draw = (part: string, events: number): Promise<Simulation> =>
-    simulate(preset, settings, { part, threads, exposure: { events } }) as unknown as Promise<Simulation>
-  const [learnt, held] = [await draw('train', train), await draw('test', test)]
-  const truth = Object.entries(held.truth.columns).map(([column, { values }]) => [column, values] as const)
+  const later = when === 'later'
+  const settings = { ...knobs, seed, events: later ? train + test : train } as never
+  const draw = (part: string, exposure: Record<string, number>): Promise<Simulation> =>
+    simulate(preset, settings, { part, threads, exposure }) as unknown as Promise<Simulation>
+  const learnt = await draw('train', { events: later ? train + test : train })
+  const whole = (await learnt.dataset()) as Dataset
+  const held = later ? await partOf(learnt, train) : await partOf(await draw('test', { events: test }))
+  const { candidates = 1, count = 0 } = requests ?? {}
+  const asked = { events: count * candidates, perRequest: candidates, selection: 0 }
   return {
-    train: (await learnt.dataset()) as Dataset,
-    test: (await held.dataset()) as Dataset,
-    users: (held.rows.columns.user as { values: ArrayLike<number> }).values,
-    truth: Object.fromEntries(truth),
+    train: later ? whole.slice(0, train) : whole,
+    test: held.data,
+    users: held.users,
+    truth: held.truth,
+    ...(requests ? { others: { requests: await partOf(await draw('requests', asked)) } } : {}),
+  }
+}
+
+/** Rows from `begin` on, with their truth. */
+async function partOf(simulation: Simulation, begin = 0): Promise<ProofPart> {
+  const { rows, truth } = simulation
+  const from = ({ values }: { readonly values: ArrayLike<number> }) =>
+    begin === 0 ? values : (values as Float32Array).subarray(begin)
+  return {
+    data: ((await simulation.dataset()) as Dataset).slice(begin),
+    users: from(rows.columns.user as { values: ArrayLike<number> }),
+    truth: Object.fromEntries(
+      Object.entries(truth.columns)
+        .filter(([, { width }]) => width === undefined)
+        .concat(rows.columns.position ? [['place', rows.columns.position]] : [])
+        .map(([column, values]) => [column, from(values)]),
+    ),
   }
 }
 
@@ -73,11 +110,11 @@ async function fromFile(
   const parts = splitInOrder(used, { train: 1 - share, validation: 0, test: share })
   const encoding = await fitEncoding(parts.train)
   const test = (await encode(parts.test, encoding)) as Dataset
-  const group = Object.entries(test.schema.features).find(([, { kind }]) => kind === 'groupId')?.[0]
-  return {
-    train: (await encode(parts.train, encoding)) as Dataset,
-    test,
-    users: group === undefined ? Int32Array.from({ length: test.rowCount }, (_, row) => row) : test.values(group),
-    truth: {},
-  }
+  return { train: (await encode(parts.train, encoding)) as Dataset, test, users: usersOf(test), truth: {} }
+}
+
+/** The group of each row; each row's own number where there are no groups. */
+function usersOf(data: Dataset): ArrayLike<number> {
+  const group = Object.entries(data.schema.features).find(([, { kind }]) => kind === 'groupId')?.[0]
+  return group === undefined ? Int32Array.from({ length: data.rowCount }, (_, row) => row) : data.values(group)
 }

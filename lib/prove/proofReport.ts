@@ -1,5 +1,5 @@
 /** `report.html` of a proof: verdicts, plots over the points, tables. */
-import type { Proof, ProofPlot } from '../systems/proof.js'
+import type { Audit, Proof, ProofPlot } from '../systems/proof.js'
 import { escapeHtml, type Series } from '../train/chart.js'
 import { formatSeconds } from '../train/progress.js'
 import {
@@ -18,6 +18,8 @@ import { tally } from './tables.js'
 import type { LineVerdict } from './verdicts.js'
 
 export interface ReportParts {
+  /** Trails of runs, drawn for the first seed. */
+  readonly audits: readonly Audit[]
   readonly verdicts: readonly LineVerdict[]
   /** The first are the verdicts, which the report shows in its own way. */
   readonly sections: readonly ResultTable[]
@@ -28,7 +30,7 @@ export async function proofReport(
   proof: Proof,
   plan: Plan,
   results: Results,
-  { verdicts, sections, facts }: ReportParts,
+  { verdicts, sections, facts, audits }: ReportParts,
 ): Promise<string> {
   const charts: string[] = []
   for (const plot of proof.plots ?? []) charts.push(await chartOf(proof, plot, results))
@@ -47,12 +49,16 @@ export async function proofReport(
       ]),
       section('Acceptance', verdictCard(verdicts)),
       section('Plots', `<div class="charts">${charts.join('')}</div>`),
+      section('Trails', audits.length > 0 ? `<div class="charts">${audits.map(trailCharts).join('')}</div>` : ''),
       section('Tables', sections.slice(1).map(resultTable).join('')),
       section('Environment', factList(facts.environment)),
     ].join('\n'),
     footer: `Written by Kairos, ${facts.date}`,
   })
 }
+
+const trailCharts = ({ charts }: Audit): string =>
+  charts.map(({ title, xLabel, series }) => figure(title, series, xLabel)).join('')
 
 function verdictCard(verdicts: readonly LineVerdict[]): string {
   const rows = verdicts.map(({ verdict, name, part, text, figure: figures }) => {

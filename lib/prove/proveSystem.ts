@@ -1,7 +1,7 @@
 /**
  * `kairos prove`: trains the arms of a proof over its points and seeds, compares them and judges every acceptance line.
  *
- *     proof/runs/        finished runs, which a killed proof goes on with
+ *     proof/runs/        finished runs, which a killed proof goes on with; trails (audit) as JSON and SVG
  *     proof/proof.json   sizes, statistics, verdicts
  *     proof/proof.md     the same as tables
  *     proof/cost.md      what it cost, and what the other size would
@@ -11,14 +11,16 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeWhole } from '../data/wholeFile.js'
 import { Executor } from '../runtime/index.js'
-import type { Proof } from '../systems/proof.js'
+import type { Audit, Proof } from '../systems/proof.js'
 import { proofs } from '../systems/proofs.js'
+import { chartFile } from '../train/chart.js'
 import { environmentOf } from '../train/environment.js'
 import { Interrupted, interruptible } from '../train/interrupt.js'
 import { lockFolder } from '../train/lock.js'
 import { createProgress, formatSeconds, type Progress } from '../train/progress.js'
 import { formatTable } from '../train/table.js'
 import type { Print } from '../train/trainSystem.js'
+import { armsOf } from './arms.js'
 import { costSheet, speedOf, speedTable } from './costSheet.js'
 import type { ProveOptions } from './options.js'
 import { type Plan, type PlannedRun, planProof } from './plan.js'
@@ -28,7 +30,6 @@ import { proofReport } from './proofReport.js'
 import { Results } from './results.js'
 import { type FinishedRun, loadFinished, saveFinished } from './runStore.js'
 import { armTable, pointTables, sizeTable, tally, verdictTable } from './tables.js'
-import { trainArm } from './trainArm.js'
 import { judgeLines, type LineVerdict } from './verdicts.js'
 
 export interface ProofOptions extends ProveOptions {
@@ -91,7 +92,12 @@ export async function proveSystem(
     await writeWhole(join(output, 'proof.json'), await proofJson(proof, plan, results, verdicts, facts))
     await writeWhole(
       join(output, 'report.html'),
-      await proofReport(proof, plan, results, { verdicts, sections, facts }),
+      await proofReport(proof, plan, results, {
+        verdicts,
+        sections,
+        facts,
+        audits: await drawnAudits(output, finished),
+      }),
     )
     print(`Report: ${join(output, 'report.html')}`)
     return { verdicts, results, output }
@@ -99,6 +105,19 @@ export async function proveSystem(
     await executor.close()
     await unlock()
   }
+}
+
+/** Writes the charts of trails beside them; gives those of the first seed of each arm. */
+async function drawnAudits(output: string, finished: readonly FinishedRun[]): Promise<Audit[]> {
+  const first: Audit[] = []
+  for (const { run, audit } of finished) {
+    if (!audit) continue
+    const charts = audit.charts.map((chart) => ({ ...chart, title: `${run.pointName}, ${chart.title}` }))
+    for (const [i, chart] of charts.entries())
+      await writeWhole(join(output, 'runs', `${run.path}.audit.${i + 1}.svg`), chartFile(chart))
+    if (run.seed === 1) first.push({ ...audit, charts })
+  }
+  return first
 }
 
 function commandOf({ system, quick, seeds, only, device }: ProofOptions): string {
@@ -127,6 +146,7 @@ async function runAll(
   const total = runs.reduce((sum, run) => sum + work(run), 0)
   let samples = done.reduce((sum, { run }) => sum + work(run), 0)
   const progress = createProgress({ title: `prove ${system}`, total, start: samples })
+  const arms = armsOf(proof, output)
   try {
     await interruptible(async (signal) => {
       let rows: ProofRows | null = null
@@ -137,13 +157,14 @@ async function runAll(
         const wanted = JSON.stringify([run.pointName, run.seed])
         if (wanted !== key) {
           rows = null // The last rows may go before the next come.
+          await arms.release()
           rows = await rowsOf(run.data as never, run.sizes, run.seed, threads)
           key = wanted
         }
         const before = samples
         samples += work(run)
         if (!rows) continue
-        const result = await trainArm(proof, run, rows, { executor, signal, onStep: stepsFrom(before, progress) })
+        const result = await arms.train(run, rows, { executor, signal, onStep: stepsFrom(before, progress) })
         if (!result) throw interruptedAt(done.length, runs.length)
         done.push(await saveFinished(output, run, result))
         const { trainSeconds } = result
@@ -154,6 +175,7 @@ async function runAll(
       }
     })
   } finally {
+    await arms.release()
     progress.stop()
   }
   return done

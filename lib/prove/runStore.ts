@@ -3,14 +3,15 @@
  *
  *     <path>.json   settings, seconds, names and offsets of statistics
  *     <path>.f64    their sums by user, term by term: numerators, denominators
+ *     <path>.audit.json   what it did step by step, where its trainer tells
  */
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { writeWhole } from '../data/wholeFile.js'
 import { USER_GROUPS, type UserStatistic } from '../metrics/index.js'
+import type { ArmResult, Audit } from '../systems/proof.js'
 import { firstDifference, type Json } from '../train/manifest.js'
 import type { PlannedRun } from './plan.js'
-import type { ArmResult } from './trainArm.js'
 
 /** Goes up when the same settings would give other figures. */
 const VERSION = 1
@@ -27,6 +28,7 @@ interface Facts {
   readonly time: string
   readonly trainSeconds: number
   readonly predictSeconds: number
+  readonly hasAudit?: boolean
   readonly statistics: readonly { readonly name: string; readonly offset: number | null; readonly terms: number }[]
 }
 
@@ -38,7 +40,7 @@ const settingsOf = ({ pointName, arm, seed, sizes, data, config }: PlannedRun): 
 
 export async function saveFinished(folder: string, run: PlannedRun, result: ArmResult): Promise<FinishedRun> {
   const path = join(folder, 'runs', run.path)
-  const { statistics, trainSeconds, predictSeconds } = result
+  const { statistics, trainSeconds, predictSeconds, audit } = result
   const listed = Object.entries(statistics)
   const time = new Date().toISOString()
   const facts: Facts = {
@@ -47,6 +49,7 @@ export async function saveFinished(folder: string, run: PlannedRun, result: ArmR
     time,
     trainSeconds,
     predictSeconds,
+    ...(audit ? { hasAudit: true } : {}),
     statistics: listed.map(([name, { offset, terms }]) => ({ name, offset, terms: terms.length })),
   }
   const terms = listed.flatMap(([, statistic]) => statistic.terms)
@@ -57,6 +60,7 @@ export async function saveFinished(folder: string, run: PlannedRun, result: ArmR
   })
   await mkdir(dirname(path), { recursive: true })
   // The facts last: without them there is no run.
+  if (audit) await writeWhole(`${path}.audit.json`, `${JSON.stringify(audit, null, 1)}\n`)
   await writeWhole(`${path}.f64`, new Uint8Array(sums.buffer))
   await writeWhole(`${path}.json`, `${JSON.stringify(facts, null, 1)}\n`)
   return { run, time, ...result }
@@ -73,7 +77,8 @@ export async function loadFinished(folder: string, run: PlannedRun): Promise<Fin
     if (bytes.length !== count * 2 * USER_GROUPS * 8) return null
     const sums = new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))
     const { time, trainSeconds, predictSeconds } = facts
-    return { run, time, trainSeconds, predictSeconds, statistics: statisticsOf(facts, sums) }
+    const audit = facts.hasAudit ? { audit: JSON.parse(await readFile(`${path}.audit.json`, 'utf8')) as Audit } : {}
+    return { run, time, trainSeconds, predictSeconds, statistics: statisticsOf(facts, sums), ...audit }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' || error instanceof SyntaxError) return null
     throw error

@@ -59,9 +59,10 @@ export const verdictTable = (verdicts: readonly LineVerdict[]): ResultTable => (
 })
 
 /** What was trained at which size; `reduced` where the specification asks for more. */
-export function sizeTable(proof: Proof, { quick, seeds }: Plan): ResultTable {
+export function sizeTable(proof: Proof, { quick, runs }: Plan): ResultTable {
   const named: (keyof ProofSizes)[] = ['seeds', 'train', 'test', 'epochs', 'batchSize', 'learningRate']
   const rows = proof.experiments.map((experiment) => {
+    const seeds = new Set(runs.filter((run) => run.experiment === experiment).map(({ seed }) => seed)).size
     const sizes = { ...sizesOf(proof, experiment, quick), seeds }
     return [experiment.name, ...named.map((name) => sizeCell(name, sizes, proof))]
   })

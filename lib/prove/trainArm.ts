@@ -7,7 +7,7 @@ import { createState, initializeParameters } from '../graph/stores.js'
 import { plainStatistic, type UserStatistic } from '../metrics/index.js'
 import type { Executor } from '../runtime/index.js'
 import { rankingSystems } from '../systems/index.js'
-import type { Proof, ProofOutcome } from '../systems/proof.js'
+import type { ArmResult, Proof, ProofOutcome } from '../systems/proof.js'
 import type { RankingModel, RankingSystem } from '../systems/system.js'
 import { fitLoop, type StepReport } from '../train/loop.js'
 import {
@@ -22,16 +22,10 @@ import {
 import type { PlannedRun } from './plan.js'
 import type { ProofRows } from './proofData.js'
 
-export interface ArmResult {
-  readonly statistics: Readonly<Record<string, UserStatistic>>
-  readonly trainSeconds: number
-  readonly predictSeconds: number
-}
-
 export interface ArmContext {
   readonly executor: Executor
   readonly signal: AbortSignal
-  readonly onStep: (step: StepReport) => void
+  readonly onStep: (step: { readonly examples: number; readonly loss: number }) => void
 }
 
 /** null when a signal ended it. */
@@ -76,7 +70,7 @@ export async function trainArm(
     const prediction = compilePrediction(model, test.schema.fields, executor)
     const predictions = await predict(prediction, test, targets.outputs, { parameters, state })
     const predicted = performance.now()
-    const measured = await proof.measure(outcomeOf(rows, predictions))
+    const measured = await proof.measure?.(outcomeOf(rows, predictions))
     return {
       statistics: { ...measured, ...parts.statistics() },
       trainSeconds: (trained - started) / 1000,

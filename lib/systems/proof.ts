@@ -11,8 +11,10 @@
  * Arms of one seed see the same rows in the same order, and have the same batches, epochs and learning rate: they are
  * paired, so a difference of arms is taken seed by seed, and user by user inside a seed.
  */
+import type { BatchSource } from '../core/batchSource.js'
 import type { Interval, UserStatistic } from '../metrics/index.js'
 import type { Executor } from '../runtime/index.js'
+import type { FeatureInput } from './system.js'
 
 /** What stands by name and is set by number, word or switch: settings of a system, knobs of the simulator. */
 export type Settings = Readonly<Record<string, unknown>>
@@ -31,7 +33,17 @@ export interface ProofArm {
 /** Where rows come from. */
 export type ProofData =
   /** Known truth: a preset of lib/data/simulator. A point's knobs are set over these. */
-  | { readonly kind: 'simulator'; readonly preset: string; readonly knobs?: Settings }
+  | {
+      readonly kind: 'simulator'
+      readonly preset: string
+      readonly knobs?: Settings
+      /** Knobs of `--quick`, over these. */
+      readonly quickKnobs?: Settings
+      /** 'later': the test rows are the last of the same log. 'apart': a draw of their own over the same days. */
+      readonly test?: 'later' | 'apart'
+      /** A further part 'requests', with so many candidates each, drawn without selection. */
+      readonly requests?: { readonly count: number; readonly candidates: number }
+    }
   /** A real set. `path. from the folder of shared data (KAIROS_SHARED_DATA, or ../shared/data); lines that need it read "not run: data absent" without it. */
   | { readonly kind: 'file'; readonly path: string; readonly schema: Settings }
 
@@ -114,9 +126,74 @@ export interface ProofResults {
 export type Transform = 'value' | 'absolute'
 
 export interface Verdict {
-  readonly pass: boolean
+  /** null: reported without a bar. */
+  readonly pass: boolean | null
   /** The figures that decided, as they are printed: '|B_D| 0.121 against 0.305: -0.184 [-0.221, -0.150]'. */
   readonly figure: string
+}
+
+// Trainers -------------------------------------------------------------------------------------------------------------
+
+/** One training as a trainer sees it. */
+export interface ArmRun {
+  readonly arm: string
+  readonly seed: number
+  readonly sizes: ProofSizes
+  /** The experiment's settings with the arm's over them. */
+  readonly config: Settings
+}
+
+/** Rows of a point and seed, by part: 'train', 'test', and what else its data has. */
+export interface ArmRows {
+  readonly features: readonly FeatureInput[]
+  readonly parts: readonly string[]
+  count(part: string): number
+  /** Batches of the rows [begin, end) in their order. */
+  batches(part: string, range: { begin?: number; end?: number; batchSize: number }): Promise<BatchSource>
+  /** A label, or as 'truth.pClick' what no model sees. Throws KAIROS_UNKNOWN_NAME. */
+  column(part: string, name: string): ArrayLike<number>
+  users(part: string): ArrayLike<number>
+}
+
+export interface TrainerTools {
+  readonly rows: ArmRows
+  readonly executor: Executor
+  /** A trainer gives null soon after it is aborted. */
+  readonly signal: AbortSignal
+  /** To be told of every batch that was trained on. */
+  readonly onStep: (step: { readonly examples: number; readonly loss: number }) => void
+  /** A folder for files that `release` removes. */
+  readonly folder: string
+}
+
+export interface ArmResult {
+  readonly statistics: Readonly<Record<string, UserStatistic>>
+  readonly trainSeconds: number
+  readonly predictSeconds: number
+  /** What the run did step by step, where that is evidence: kept as JSON, and drawn. */
+  readonly audit?: Audit
+}
+
+/** A trail for `<run>.audit.json`, and its curves for the report. */
+export interface Audit {
+  readonly title: string
+  readonly trail: unknown
+  readonly charts: readonly {
+    readonly title: string
+    readonly xLabel: string
+    readonly series: readonly { readonly name: string; readonly points: readonly (readonly [number, number])[] }[]
+  }[]
+}
+
+/**
+ * Trains arms in a way of its system's own, where they share more than rows: what `prepare` makes for a point and seed is
+ * given to each of their arms, and `release` ends it.
+ */
+export interface ArmTrainer<Shared = unknown> {
+  /** null when a signal ended it. */
+  prepare(run: ArmRun, tools: TrainerTools): Promise<Shared | null>
+  train(run: ArmRun, shared: Shared, tools: TrainerTools): Promise<ArmResult | null>
+  release(shared: Shared): Promise<void>
 }
 
 export interface AcceptanceLine {
@@ -172,7 +249,9 @@ export interface Proof<Arm extends string = string> {
    * Figures of a run by name, as `ratioStatistic`, `aucStatistic` and `plainStatistic` of lib/metrics make them: sums by
    * user, for the bootstrap. Loops over rows go `inSlices`.
    */
-  measure(outcome: ProofOutcome): Promise<Readonly<Record<string, UserStatistic>>>
+  measure?(outcome: ProofOutcome): Promise<Readonly<Record<string, UserStatistic>>>
+  /** Trains its arms; each as a ranking system of its own, measured by `measure`, unless told. */
+  readonly trainer?: ArmTrainer<never>
   readonly columns: readonly ProofColumn[]
   readonly plots?: readonly ProofPlot[]
   readonly acceptance: readonly AcceptanceLine[]

@@ -1,6 +1,7 @@
 /** Every proof by the name of its system. */
 import { chorusCvrProof } from './chorusCvr/proof.js'
+import { pantheonProof } from './pantheon/proof.js'
 
-export const proofs = { 'chorus-cvr': chorusCvrProof } as const
+export const proofs = { 'chorus-cvr': chorusCvrProof, pantheon: pantheonProof } as const
 
 export type ProvenName = keyof typeof proofs

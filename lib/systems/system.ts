@@ -2,6 +2,9 @@
 import type { z } from 'zod'
 import { field } from '../core/schema.js'
 import type { Tensor } from '../graph/node.js'
+import { binaryCrossEntropy } from '../losses/index.js'
+import { merge, slice } from '../ops/index.js'
+import type { Loose } from '../ops/support.js'
 
 /** A model that scores every item for a history. */
 export interface SequenceModel {
@@ -61,6 +64,13 @@ export type FeatureInput =
 /** Tensors of a batch by field. */
 export type FeatureBatch = Readonly<Record<string, Tensor>>
 
+/** Losses that add up to one, to be weighed against each other: `--combine`. */
+export interface Objectives {
+  readonly losses: Readonly<Record<string, Tensor<readonly [], 'float32'>>>
+  /** Values through which alone the losses reach the parameters that they share; none where there are no such. */
+  readonly representation?: readonly Tensor[]
+}
+
 /** A model that gives a logit for each task of each row. */
 export interface RankingModel {
   /** [batch, tasks] */
@@ -69,8 +79,30 @@ export interface RankingModel {
   losses?(batch: FeatureBatch): Readonly<Record<string, Tensor<readonly [], 'float32'>>> & {
     readonly loss: Tensor<readonly [], 'float32'>
   }
+  /** Parts of `losses` that move parameters of their own, by what those names begin with. All that `loss` moves unless told. */
+  readonly updates?: Readonly<Record<string, string>>
+  /** The losses that `loss` is made of, or a part of `updates`: one for each task at its logits, unless told. */
+  objectives?(batch: FeatureBatch, part: string): Objectives
+  /** Their names, where they are not those of the tasks. */
+  objectiveNames?(part: string): readonly string[]
+  /** How many values their `representation` has; 0 unless told. */
+  cuts?(part: string): number
+  /** Parameters stacked by task, of which each task moves rows of its own: shared by name only. */
+  apart?(name: string): boolean
   /** A probability for each of the system's outputs, [batch, outputs], where they are not the sigmoids of the logits. */
   probabilities?(batch: FeatureBatch): Tensor<readonly ['batch', number], 'float32'>
+}
+
+/** The mean logistic loss of each task, from logits[batch, tasks]. */
+export function binaryLosses(
+  logits: Tensor,
+  tasks: readonly string[],
+  batch: FeatureBatch,
+): Record<string, Tensor<readonly [], 'float32'>> {
+  const column = (index: number) => merge(slice(logits as Loose, 1, index, 1) as Loose, 0, 2) as Loose
+  return Object.fromEntries(
+    tasks.map((task, index) => [task, binaryCrossEntropy(column(index), batch[task] as Loose) as Loose]),
+  )
 }
 
 /** Something that a model predicts, and the labels that say whether it came true. */
@@ -80,6 +112,8 @@ export interface RankingOutput {
   readonly labels?: readonly string[]
   /** Judged only on rows where all of these are 1. */
   readonly among?: readonly string[]
+  /** Judged on each of these labels instead: an order that is to serve all of them. */
+  readonly judgedOn?: readonly string[]
 }
 
 /** Scalars of a step by name, from the share of the steps that is done, in [0, 1]. */

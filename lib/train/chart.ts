@@ -81,6 +81,32 @@ export function lineChart({ title, xLabel, series }: ChartOptions): string {
   return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">${parts.join('')}</svg>`
 }
 
+/** A chart as a file of its own: light, with its legend below. */
+export function chartFile(options: ChartOptions): string {
+  const { title, series } = options
+  const rows = Math.ceil(series.length / 4)
+  const whole = lineChart(options)
+  const inside = whole.slice(whole.indexOf('>') + 1, -'</svg>'.length)
+  const legend = series.map(({ name }, i) => {
+    const [x, y] = [MARGIN.left + (i % 4) * 104, HEIGHT + 34 + 16 * Math.floor(i / 4)]
+    const key = `<rect x="${x}" y="${y - 6}" width="14" height="3" style="fill:var(--series-${(i % COLOURS) + 1})"/>`
+    return `${key}${text(x + 19, y, name, 'start')}`
+  })
+  const height = HEIGHT + 38 + 16 * rows
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${2 * WIDTH}" height="${2 * height}">` +
+    `<style>${FILE_STYLE}</style><rect width="100%" height="100%" style="fill:#fff"/>` +
+    `${text(MARGIN.left, 14, title, 'start', 'title')}<g transform="translate(0 14)">${inside}</g>${legend.join('')}</svg>\n`
+  )
+}
+
+/** The light half of the report's style, for a file that stands alone. */
+const FILE_STYLE = `
+svg { --series-1: #2563eb; --series-2: #d9730d; --series-3: #0f8a5f; --series-4: #8b3fc7; --series-5: #c2255c;
+  --series-6: #0c8599; --series-7: #6b7280; --series-8: #a16207; font: 11.5px system-ui, "Segoe UI", sans-serif }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round } .grid { stroke: #e3e6eb } .axis { stroke: #606a79 }
+.label { fill: #606a79 } .title { fill: #1b1f26; font-weight: 600 } .mark { fill: #fff } .marked { fill: #1b1f26 }`
+
 interface Scale {
   readonly low: number
   readonly high: number

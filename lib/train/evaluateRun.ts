@@ -12,7 +12,7 @@ import { restoreMeasured } from './averaging.js'
 import type { TrainOptions } from './options.js'
 import { type PartName, readParts } from './rankingData.js'
 import type { RankingTrainOptions } from './rankingOptions.js'
-import { compilePrediction, featureInputs, judge, judgedRows, predict } from './rankingTrainer.js'
+import { compilePrediction, featureInputs, judge, judgedRows, judgements, predict } from './rankingTrainer.js'
 import { bestCheckpoint, encodingPath, loadRun } from './runConfig.js'
 import type { EvaluateOptions } from './runOptions.js'
 import { compileRanking, rankTargets } from './sequenceTrainer.js'
@@ -99,9 +99,9 @@ async function evaluateRanking(
   print(`${formatTable(table.header, table.rows)}\n\n${table.note}`)
   if (!other || options.against === undefined) return
   const second = await judged(other, options.against)
-  for (const output of first.outputs) {
-    const { [output.name]: scores } = first.predictions
-    const { [output.name]: against } = second.predictions
+  for (const output of judgements(first.outputs)) {
+    const { [output.prediction]: scores } = first.predictions
+    const { [output.prediction]: against } = second.predictions
     const rows = scores && against && (await judgedRows(first.data, output, { scores, against }))
     if (!rows) continue
     const { difference, low, high, pValue } = await deLongDifference(rows.scores, rows.against, rows.labels)

@@ -58,7 +58,8 @@ export async function explainRanking(
   const executor = new Executor({ threads: options.threads, device: options.device })
   try {
     const source = (await datasetBatches(train, options)) as unknown as BatchSource
-    const settings = { executor, seed: options.seed, clipNorm: options.clipNorm, profile: true }
+    const { seed, clipNorm, combine, combineAt, lossWeights } = options
+    const settings = { executor, seed, clipNorm, combine, combineAt, lossWeights, profile: true }
     const program = compileRankingTraining(model, targets.tasks, source.schema, settings)
     if (!options.profile) printPasses(program, source.capacities, options.graphs, print)
     await printProfile(program, source, options, print)

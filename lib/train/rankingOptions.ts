@@ -1,6 +1,7 @@
 /** What can be asked of training a ranking system on rows of features. Its schema comes from a config file. */
 import { z } from 'zod'
 import { type RankingSystemName, rankingSystems } from '../systems/index.js'
+import { combinationPlaces, combinations } from './combination.js'
 import { checkRun, fraction, integer, learningShape, runShape } from './options.js'
 
 const names = Object.keys(rankingSystems) as [RankingSystemName, ...RankingSystemName[]]
@@ -57,6 +58,15 @@ export const rankingTrainOptions = z
     epochs: integer(1, 100_000).describe('most passes over the rows').default(20),
     patience: integer(1, 100_000).describe('epochs without a better validation AUC before training ends').default(3),
     clipNorm: z.number().positive().describe('greatest norm of the gradient').optional(),
+    combine: z
+      .enum(combinations)
+      .describe('how the losses of several tasks are weighed step by step; added up as they are unless told')
+      .optional(),
+    combineAt: z
+      .enum(combinationPlaces)
+      .describe('where mgda and its kin measure gradients: exact at shared parameters (the default), or cheaper')
+      .optional(),
+    lossWeights: z.array(z.number().positive()).describe('of combine fixed: a weight for each loss').optional(),
     ...runShape,
     ...learningShape,
     ...modelShape,
@@ -64,6 +74,8 @@ export const rankingTrainOptions = z
   })
   .superRefine((options, context) => {
     checkRun(options, context)
+    if (options.lossWeights && options.combine !== 'fixed')
+      context.addIssue({ code: 'custom', path: ['combine'], message: "'fixed' beside loss weights" })
     if (options.validationShare + options.testShare < 1) return
     context.addIssue({
       code: 'custom',

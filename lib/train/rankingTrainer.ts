@@ -4,15 +4,14 @@ import { createTimeSlice, inSlices } from '../core/timeSlice.js'
 import type { Dataset } from '../data/dataset.js'
 import { datasetBatches } from '../data/datasetBatches.js'
 import { type Feature, type Features, vocabularyOf } from '../data/features.js'
-import { all, type Compiled, compile } from '../graph/compile.js'
+import { type Compiled, compile } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
 import { createState, initializeParameters } from '../graph/stores.js'
-import { binaryCrossEntropy } from '../losses/index.js'
 import { BinaryMetrics, type BinaryResult } from '../metrics/index.js'
-import { add, merge, sigmoid, slice } from '../ops/index.js'
-import type { Loose } from '../ops/support.js'
+import { add, sigmoid } from '../ops/index.js'
 import type { Executor, ParameterSet, State } from '../runtime/index.js'
 import {
+  binaryLosses,
   type FeatureBatch,
   type FeatureInput,
   type Ramps,
@@ -22,6 +21,7 @@ import {
   taskOutputs,
 } from '../systems/system.js'
 import { averagingOf, optimizerOf } from './averaging.js'
+import { type CombinationOptions, combined, dynamicWeights, lossNames, updatesOf } from './combination.js'
 import { fitLoop, type LoopOptions, type LoopResult } from './loop.js'
 
 /** Rows that are predicted at a time. */
@@ -78,7 +78,7 @@ export const targetsOf = (system: RankingSystem, config: unknown, tasks: readonl
   ramps: system.scalars?.(config) ?? {},
 })
 
-export interface RankingTrainerOptions {
+export interface RankingTrainerOptions extends CombinationOptions {
   readonly batchSize: number
   readonly learningRate: number
   readonly seed: number
@@ -92,34 +92,40 @@ type Outputs = { loss: Tensor<readonly [], 'float32'> }
 // biome-ignore lint/suspicious/noExplicitAny: the schema is the data's, which types do not know.
 type Program<O extends Record<string, Tensor>> = Compiled<any, O>
 
-/** The model's own loss, or the sum over tasks of the mean logistic loss; everything moved by Adam, tables lazily. */
+/**
+ * The model's own loss, or the sum over tasks of the mean logistic loss; everything moved by Adam, tables lazily. With
+ * `combine` the losses that it is made of are weighed step by step.
+ */
 export function compileRankingTraining(
   model: RankingModel & object,
   tasks: readonly string[],
   schema: BatchSource['schema'],
-  { clipNorm, averageDecay, ...options }: Omit<RankingTrainerOptions, 'batchSize' | 'learningRate'>,
+  {
+    clipNorm,
+    averageDecay,
+    combine,
+    combineAt,
+    lossWeights,
+    ...options
+  }: Omit<RankingTrainerOptions, 'batchSize' | 'learningRate'>,
 ): Program<Outputs> {
-  return compile(
-    model,
-    (m, batch) => {
-      if (m.losses) return m.losses(batch as FeatureBatch) as Outputs
-      const logits = m.logits(batch as FeatureBatch) as Loose
-      const losses = tasks.map((task, index) =>
-        binaryCrossEntropy(column(logits, index), (batch as FeatureBatch)[task] as Loose),
-      )
-      return { loss: losses.reduce((sum, loss) => add(sum as Loose, loss as Loose)) as Outputs['loss'] }
-    },
-    {
-      ...options,
-      schema,
-      updates: [
-        { loss: 'loss', parameters: all, optimizer: optimizerOf(averageDecay), ...(clipNorm ? { clipNorm } : {}) },
-      ],
-    },
-  ) as Program<Outputs>
+  const combination = { combine, combineAt, lossWeights }
+  const rule = { optimizer: optimizerOf(averageDecay), ...(clipNorm ? { clipNorm } : {}) }
+  const traced = (m: RankingModel, batch: FeatureBatch): Record<string, Tensor> => {
+    const losses = m.losses?.(batch) ?? { loss: sumOf(binaryLosses(m.logits(batch), tasks, batch)) }
+    return { ...losses, ...combined(m, tasks, batch, combination) }
+  }
+  const names = (part: string) => model.objectiveNames?.(part) ?? tasks
+  const updates = updatesOf(model, names, rule, combination)
+  return compile(model, (m, batch) => traced(m, batch as FeatureBatch) as Outputs, {
+    ...options,
+    schema,
+    updates: updates as never,
+  }) as Program<Outputs>
 }
 
-const column = (logits: Loose, index: number): Loose => merge(slice(logits, 1, index, 1) as Loose, 0, 2) as Loose
+const sumOf = (losses: Readonly<Record<string, Outputs['loss']>>): Outputs['loss'] =>
+  Object.values(losses).reduce((sum, loss) => add(sum, loss))
 
 type Predictions = { probabilities: Tensor<readonly ['batch', number], 'float32'> }
 
@@ -210,6 +216,17 @@ export async function ratesOf(
   return rates
 }
 
+/** An output with the name of the prediction that is judged. */
+export type Judgement = RankingOutput & { readonly prediction: string }
+
+/** What is judged: an output comes once for each label that it is judged on. */
+export const judgements = (outputs: readonly RankingOutput[]): Judgement[] =>
+  outputs.flatMap(({ judgedOn, ...output }): Judgement[] =>
+    judgedOn
+      ? judgedOn.map((label) => ({ name: `${output.name} on ${label}`, labels: [label], prediction: output.name }))
+      : [{ ...output, prediction: output.name }],
+  )
+
 /** What the predictions are worth, output by output; GAUC where the schema has a group. */
 export async function judge(
   data: Dataset,
@@ -219,8 +236,8 @@ export async function judge(
   const group = Object.entries(data.schema.features).find(([, { kind }]) => kind === 'groupId')?.[0]
   const groups = group === undefined ? {} : { groups: data.values(group) as Int32Array }
   const results: Record<string, BinaryResult> = {}
-  for (const output of outputs) {
-    const rows = await judgedRows(data, output, { scores: predictions[output.name] as Float32Array, ...groups })
+  for (const output of judgements(outputs)) {
+    const rows = await judgedRows(data, output, { scores: predictions[output.prediction] as Float32Array, ...groups })
     if (!rows) continue
     const metrics = new BinaryMetrics()
     metrics.update(rows)
@@ -250,13 +267,16 @@ export async function fitRanking(
   const prediction = compilePrediction(model, source.schema, executor)
   const parameters = await initializeParameters(model, seed, executor)
   const state = createState(model)
+  const scalars = { lr: learningRate, ...scheduled(ramps, loop.epochs * source.batchCount) }
+  const weights = options.combine === 'dwa' ? dynamicWeights(scalars, lossNames(model, tasks)) : null
   const result = await fitLoop({
     ...rest,
+    ...(weights ? { observers: [weights, ...(rest.observers ?? [])] } : {}),
     program,
     source,
     parameters,
     state,
-    schedule: { lr: learningRate, ...scheduled(ramps, loop.epochs * source.batchCount) },
+    schedule: weights ?? scalars,
     watch: { metric: 'AUC', patience },
     evaluate: async (at) => {
       const handles = { parameters: at.parameters, state }

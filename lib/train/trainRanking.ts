@@ -6,6 +6,7 @@ import { type BinaryResult, deLong } from '../metrics/index.js'
 import { Executor, type ParameterSet } from '../runtime/index.js'
 import { rankingSystems } from '../systems/index.js'
 import type { FeatureInput, RankingModel, RankingOutput, RankingSystem } from '../systems/system.js'
+import { withLossWeights } from './combination.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import type { Json } from './manifest.js'
 import { withProgress } from './progressObserver.js'
@@ -17,6 +18,7 @@ import {
   fitRanking,
   judge,
   judgedRows,
+  judgements,
   predict,
   type RankingTargets,
   ratesOf,
@@ -43,7 +45,8 @@ export function buildRanking(
   rates?: Readonly<Record<string, number>>,
 ): RankingModel & object {
   const system: RankingSystem = rankingSystems[options.system]
-  return system.build(features, tasks, systemConfig(options), rates)
+  const model = system.build(features, tasks, systemConfig(options), rates) as RankingModel & object
+  return withLossWeights(model, tasks, options)
 }
 
 /** What the run's system learns from the labels that were asked for. */
@@ -102,6 +105,7 @@ async function train(
   print: Print,
 ): Promise<ParameterSet> {
   const { epochs, patience, resume, detectAnomaly, batchSize, learningRate, averageDecay, seed, clipNorm } = options
+  const { combine, combineAt, lossWeights } = options
   const checkpoints = run && { folder: run.checkpoints, config: identityOf(options, parts), resume }
   const { parameters, best, epoch, step, ending } = await interruptible((signal) =>
     withProgress({ title: options.system, epochs }, (progress) =>
@@ -109,7 +113,7 @@ async function train(
         model,
         targets,
         parts,
-        { batchSize, learningRate, averageDecay, seed, clipNorm, executor },
+        { batchSize, learningRate, averageDecay, seed, clipNorm, combine, combineAt, lossWeights, executor },
         {
           epochs,
           patience,
@@ -163,8 +167,8 @@ export async function rankingTable(
 ): Promise<ResultTable & { readonly note: string }> {
   const grouped = Object.values(metrics).some(({ gauc }) => gauc !== undefined)
   const rows: Cell[][] = []
-  for (const output of outputs) {
-    const judged = await judgedRows(data, output, { scores: predictions[output.name] as Float32Array })
+  for (const output of judgements(outputs)) {
+    const judged = await judgedRows(data, output, { scores: predictions[output.prediction] as Float32Array })
     const result = metrics[output.name]
     if (!judged || !result) continue
     const { logLoss, pcoc, ece, positives, gauc, count: examples } = result

@@ -34,6 +34,7 @@ describe.each([
   ['farm', ['--users', '120', '--video-acts', '20', '--live-acts', '6', '--candidates', '6'], [], 'click', 720],
   // A ramp is a share of all steps, so that it would end elsewhere in a shorter run.
   ['chorus-cvr', ['--events', '4000', '--users', '150'], ['--align-ramp', '0'], 'CTR', 4000],
+  ['pantheon', ['--events', '4000', '--users', '150', '--authors', '60'], [], 'score on gift', 4000],
 ] as const)('%s', (system, knobs, flags, task, rows) => {
   it('trains, resumes to the same answers, and is measured, explained and asked', async () => {
     const data = join(folder, system)
@@ -59,6 +60,10 @@ describe.each([
     }
     expect(answers[1]).toBe(answers[0])
     expect(answers[0]?.trim().split('\n')).toHaveLength(rows + 1)
+
+    // With its losses weighed step by step.
+    const combined = await train(`${system}-combined`, 1, '--combine', 'mgda')
+    expect(combined).toMatch(new RegExp(`\\n${task} +\\d?\\.\\d+`))
 
     expect(await kairos('evaluate', '--run', join(folder, `${system}-run`))).toMatch(
       new RegExp(`\\n${task} +\\d?\\.\\d+`),

@@ -5,14 +5,14 @@
  * ChorusCVR: Chorus Supervision for Entire Space Post-Click Conversion Rate Modeling, arXiv 2502.08277, 2025.
  */
 import { KairosError } from '../../core/errors.js'
-import { scalarInput } from '../../graph/leaf.js'
+import { input, scalarInput } from '../../graph/leaf.js'
 import { fanInUniform, type Initializer } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
 import { type FeatureEmbeddings, Mlp, StackedLinear, StackedMlp } from '../../nn/index.js'
 import { merge, multiply, sigmoid, slice, stack } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
 import { embedFeatures } from '../rankingFeatures.js'
-import type { FeatureBatch, FeatureInput, RankingModel } from '../system.js'
+import type { FeatureBatch, FeatureInput, Objectives, RankingModel } from '../system.js'
 import type { ChorusCvrConfig } from './config.js'
 import { type FunnelLogits, funnelLosses, type Rows } from './losses.js'
 
@@ -81,6 +81,28 @@ export class ChorusCvrModel implements RankingModel {
     const { alignWeight } = this.config
     return funnelLosses(this.towerLogits(batch), labels, scalarInput('alignWeight', alignWeight), this.config)
   }
+
+  /** The parts of the method's loss, the align loss weighed; they meet in the towers' logits. */
+  objectives(batch: FeatureBatch): Objectives {
+    const { loss: _, effectiveSampleSize, clippedShare, ...parts } = this.losses(batch)
+    const { align } = parts
+    const weighed = align ? { align: multiply(align, scalarInput('alignWeight', this.config.alignWeight)) } : {}
+    const { click, conversion, third } = this.towerLogits(batch)
+    return {
+      losses: { ...parts, ...weighed },
+      representation: third ? [click, conversion, third] : [click, conversion],
+    }
+  }
+
+  objectiveNames(): readonly string[] {
+    const rows = (name: string) => input(name, ['batch'], 'float32') as Rows
+    const batch = { click: rows('click'), conversion: rows('conversion') }
+    const logits = { ...batch, ...(this.cuts() === 3 ? { third: rows('third') } : {}) }
+    const { loss: _, effectiveSampleSize, clippedShare, ...parts } = funnelLosses(logits, batch, 1, this.config)
+    return Object.keys(parts)
+  }
+
+  cuts = (): number => this.towers.count
 
   /** ohat, rhat, ohat rhat, and of chorus nhat: [batch, outputs]. */
   probabilities(batch: FeatureBatch): Tensor<readonly ['batch', number], 'float32'> {

@@ -24,7 +24,7 @@ import {
   unsqueeze,
 } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
-import type { FeatureBatch, FeatureInput, RankingModel } from '../system.js'
+import type { FeatureBatch, FeatureInput, Objectives, RankingModel } from '../system.js'
 import type { FarmConfig } from './config.js'
 import { createEncoder, type Encoded, type Encoder, lengthsOf } from './encoder.js'
 import { beside, Fuse, type PerDomain, repeated } from './fuse.js'
@@ -157,11 +157,22 @@ export class FarmModel implements RankingModel {
       return binaryCrossEntropy(column, batch[task] as Loose, mask ? { weights: batch[mask] as never } : {}) as Loose
     })
     const labels = each.reduce((sum, loss) => add(sum, loss) as Loose) as unknown as Scalar
-    if (!this.align) return { loss: labels }
+    const byTask = Object.fromEntries(this.tasks.map((task, index) => [task, each[index] as unknown as Scalar]))
+    if (!this.align) return { ...byTask, loss: labels }
     const { live, video } = when === 'after' ? preferences.readings : actsOf(preferences.encoded)
     const align = this.align.loss(video as Acts, live as Acts, user === undefined ? undefined : (batch[user] as Loose))
-    return { loss: add(labels, multiply(align, alignWeight)) as Scalar, labels, align }
+    return { ...byTask, loss: add(labels, multiply(align, alignWeight)) as Scalar, labels, align }
   }
+
+  /** Those of the tasks, and lambda L_align. */
+  objectives(batch: FeatureBatch): Objectives {
+    const { loss: _, labels, align, ...byTask } = this.losses(batch)
+    const { alignWeight } = this.config
+    return { losses: { ...byTask, ...(align ? { align: multiply(align, alignWeight) as Scalar } : {}) } }
+  }
+
+  objectiveNames = (): string[] => [...this.tasks, ...(this.align ? ['align'] : [])]
+  apart = (name: string): boolean => name.startsWith('predictor.towers.')
 
   /** The tasks' probabilities, then mean alpha and beta of each domain that has gates: [batch, outputs]. */
   probabilities(batch: FeatureBatch): Rows {

@@ -95,5 +95,5 @@ export const pantheon = {
   knobs,
   schema,
   split: 'by-time',
-  system: 'mmoe',
+  system: 'pantheon',
 } as const satisfies Preset<typeof knobs>
