@@ -6,9 +6,16 @@ import { nearest } from '../core/nearest.js'
 import type { Dataset } from '../data/dataset.js'
 import { encode, fitEncoding } from '../data/encoding.js'
 import { parseSchema, readDataset } from '../data/index.js'
-import { presets, type Simulation, simulate } from '../data/simulator/index.js'
+import {
+  type Preset,
+  parseKnobs,
+  presets,
+  type Simulation,
+  simulate,
+  type TableColumn,
+} from '../data/simulator/index.js'
 import { splitInOrder } from '../data/splits.js'
-import type { ProofData, ProofSizes } from '../systems/proof.js'
+import type { ProofData, ProofSizes, Settings } from '../systems/proof.js'
 
 export interface ProofRows {
   readonly train: Dataset
@@ -49,17 +56,31 @@ async function simulated(
       ...(near ? { hint: `Did you mean '${near}'?` } : {}),
     })
   }
-  const settings = { ...knobs, seed, events: train } as never
-  const draw = (part: string, events: number): Promise<Simulation> =>
-    simulate(preset, settings, { part, threads, exposure: { events } }) as unknown as Promise<Simulation>
+  const { settings, exposureOf } = sized(preset as Preset, { ...knobs, seed }, train)
+  const draw = (part: string, rows: number): Promise<Simulation> =>
+    simulate(preset, settings as never, {
+      part,
+      threads,
+      exposure: exposureOf(rows),
+    }) as unknown as Promise<Simulation>
   const [learnt, held] = [await draw('train', train), await draw('test', test)]
-  const truth = Object.entries(held.truth.columns).map(([column, { values }]) => [column, values] as const)
+  const kept = ({ values }: TableColumn): ArrayLike<number> =>
+    (values as Float32Array).subarray(0, (values.length / held.rows.rowCount) * test)
+  const truth = Object.entries(held.truth.columns).map(([name, column]) => [name, kept(column)] as const)
   return {
-    train: (await learnt.dataset()) as Dataset,
-    test: (await held.dataset()) as Dataset,
-    users: (held.rows.columns.user as { values: ArrayLike<number> }).values,
+    train: ((await learnt.dataset()) as Dataset).slice(0, train),
+    test: ((await held.dataset()) as Dataset).slice(0, test),
+    users: kept(held.rows.columns.user as TableColumn),
     truth: Object.fromEntries(truth),
   }
+}
+
+/** Presets count their rows by `events`, or by `users` with so many `candidates` each: then the test has the first users. */
+function sized(preset: Preset, knobs: Settings, rows: number) {
+  if ('events' in preset.knobs.shape)
+    return { settings: { ...knobs, events: rows }, exposureOf: (events: number) => ({ events }) }
+  const { candidates } = parseKnobs(preset, knobs) as { readonly candidates: number }
+  return { settings: { ...knobs, users: Math.ceil(rows / candidates) }, exposureOf: () => ({}) }
 }
 
 async function fromFile(

@@ -1,6 +1,7 @@
 /** What a system is: one object that training, evaluation and the command line can use by name. */
 import type { z } from 'zod'
 import { field } from '../core/schema.js'
+import type { RequestRows } from '../data/requestBatches.js'
 import type { Tensor } from '../graph/node.js'
 
 /** A model that scores every item for a history. */
@@ -97,6 +98,8 @@ export interface RankingSystem<Config extends z.ZodType = z.ZodType> extends Sys
   ): RankingModel
   /** What its models predict; an output of its name for each task unless told. */
   outputs?(tasks: readonly string[], config: z.output<Config>): readonly RankingOutput[]
+  /** Rows that share a history: its models see it once for all of them. None unless told. */
+  requests?(config: z.output<Config>): RequestRows
   /** Scalars that its losses are fed besides the learning rate. */
   scalars?(config: z.output<Config>): Ramps
 }

@@ -20,6 +20,11 @@ export const farmConfig = z.strictObject({
   behaviour: z.boolean().default(true).describe('of farm: acts tell what was done'),
   behaviourBits: z.boolean().default(false).describe('of farm: behaviours are sums of 1, 2, 4, ..., several to an act'),
   sparse: z.boolean().default(true).describe('update only the rows that a batch looks up'),
+  perRequest: z
+    .int()
+    .positive()
+    .default(1)
+    .describe('of farm: rows of a request, which stand together; user and history are read once for them'),
   // Encoder of a domain
   encoder: switches('farm', 'plain', 'sasrec', 'bsarec')
     .default('farm')
