@@ -12,6 +12,7 @@ import {
   presets,
   type Simulation,
   simulate,
+  type Table,
   type TableColumn,
 } from '../data/simulator/index.js'
 import { splitInOrder } from '../data/splits.js'
@@ -22,6 +23,8 @@ export interface ProofRows {
   readonly test: Dataset
   /** The user of each test row. */
   readonly users: ArrayLike<number>
+  /** What is known of ids, by feature. */
+  readonly content?: Readonly<Record<string, { readonly values: Float32Array; readonly width: number }>>
   /** What no model sees of the test rows, by name. */
   readonly truth: Readonly<Record<string, ArrayLike<number>>>
 }
@@ -40,7 +43,7 @@ export const proofRows: RowSource = async (data, sizes, seed, threads) => {
 
 /** Test rows are new exposures of the same users and items. */
 async function simulated(
-  { preset: name, knobs = {} }: Extract<ProofData, { kind: 'simulator' }>,
+  { preset: name, knobs = {}, content }: Extract<ProofData, { kind: 'simulator' }>,
   { train, test }: ProofSizes,
   seed: number,
   threads: number,
@@ -72,7 +75,16 @@ async function simulated(
     test: ((await held.dataset()) as Dataset).slice(0, test),
     users: kept(held.rows.columns.user as TableColumn),
     truth: Object.fromEntries(truth),
+    ...(content ? { content: { [content]: vectorsOf(learnt.items) } } : {}),
   }
+}
+
+/** Vectors of items by id; id 0 is padding. */
+function vectorsOf({ rowCount, columns }: Table) {
+  const { values, width = 1 } = columns.vector as TableColumn
+  const padded = new Float32Array((rowCount + 1) * width)
+  padded.set(values as Float32Array, width)
+  return { values: padded, width }
 }
 
 /** Presets count their rows by `events`, or by `users` with so many `candidates` each: then the test has the first users. */

@@ -46,7 +46,11 @@ export async function trainArm(
   const config = configOf(system, run.config)
   const targets = targetsOf(system, config, proof.tasks)
   const rates = await ratesOf(train, targets.outputs)
-  const model = system.build(featureInputs(train), proof.tasks, config, rates) as RankingModel & object
+  const features = featureInputs(train).map((input) => {
+    const known = input.kind === 'id' ? rows.content?.[input.name] : undefined
+    return known ? { ...input, content: known } : input
+  })
+  const model = system.build(features, proof.tasks, config, rates) as RankingModel & object
   const shuffle = sizes.shuffle ?? sizes.epochs > 1
   const order = { batchSize: sizes.batchSize, ...(shuffle ? { seed } : {}) }
   const source = await requestBatches(train, order, targets.requests)

@@ -30,8 +30,11 @@ export interface ProofArm {
 
 /** Where rows come from. */
 export type ProofData =
-  /** Known truth: a preset of lib/data/simulator. A point's knobs are set over these. */
-  | { readonly kind: 'simulator'; readonly preset: string; readonly knobs?: Settings }
+  /**
+   * Known truth: a preset of lib/data/simulator. A point's knobs are set over these. `content` names the feature whose ids
+   * are items with known vectors.
+   */
+  | { readonly kind: 'simulator'; readonly preset: string; readonly knobs?: Settings; readonly content?: string }
   /** A real set. `path. from the folder of shared data (KAIROS_SHARED_DATA, or ../shared/data); lines that need it read "not run: data absent" without it. */
   | { readonly kind: 'file'; readonly path: string; readonly schema: Settings }
 

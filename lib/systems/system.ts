@@ -47,7 +47,14 @@ export const rankingSchema = (maxLength: number) => ({
 /** A feature as a model sees it. */
 export type FeatureInput =
   /** int32[batch], ids below `rows` in the table of that name. */
-  | { readonly kind: 'id'; readonly name: string; readonly table: string; readonly rows: number }
+  | {
+      readonly kind: 'id'
+      readonly name: string
+      readonly table: string
+      readonly rows: number
+      /** What is known of each id and not learnt: rows of so many numbers. Systems may read it. */
+      readonly content?: { readonly values: Float32Array; readonly width: number }
+    }
   /** float32[batch], or float32[batch, width]. */
   | { readonly kind: 'number'; readonly name: string; readonly width?: number }
   /** `name.values` int32[name_count] and `name.offsets` int32[batch + 1]; with `padded`: `name` int32[batch, padded] and `name.length`. */
