@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { KairosError } from '../core/errors.js'
 import { nearest } from '../core/nearest.js'
-import type { Dataset } from '../data/dataset.js'
+import { Dataset } from '../data/dataset.js'
 import { encode, fitEncoding } from '../data/encoding.js'
-import { parseSchema, readDataset } from '../data/index.js'
+import { defineSchema, numeric, parseSchema, readDataset } from '../data/index.js'
 import {
   type Preset,
   parseKnobs,
@@ -43,7 +43,7 @@ export const proofRows: RowSource = async (data, sizes, seed, threads) => {
 
 /** Test rows are new exposures of the same users and items. */
 async function simulated(
-  { preset: name, knobs = {}, content }: Extract<ProofData, { kind: 'simulator' }>,
+  { preset: name, knobs = {}, content, known = [] }: Extract<ProofData, { kind: 'simulator' }>,
   { train, test }: ProofSizes,
   seed: number,
   threads: number,
@@ -71,12 +71,23 @@ async function simulated(
     (values as Float32Array).subarray(0, (values.length / held.rows.rowCount) * test)
   const truth = Object.entries(held.truth.columns).map(([name, column]) => [name, kept(column)] as const)
   return {
-    train: ((await learnt.dataset()) as Dataset).slice(0, train),
-    test: ((await held.dataset()) as Dataset).slice(0, test),
+    train: (await datasetOf(learnt, known)).slice(0, train),
+    test: (await datasetOf(held, known)).slice(0, test),
     users: kept(held.rows.columns.user as TableColumn),
     truth: Object.fromEntries(truth),
     ...(content ? { content: { [content]: vectorsOf(learnt.items) } } : {}),
   }
+}
+
+async function datasetOf({ schema, rows, truth, dataset }: Simulation, known: readonly string[]): Promise<Dataset> {
+  if (known.length === 0) return (await dataset()) as Dataset
+  const features = { ...schema.features, ...Object.fromEntries(known.map((name) => [name, numeric()])) }
+  const all: Table['columns'] = { ...rows.columns, ...truth.columns }
+  const columns = Object.entries(features).map(([name, { column = name }]) => [
+    name,
+    all[known.includes(name) ? name : column],
+  ])
+  return (await Dataset.fromColumns(defineSchema(features), Object.fromEntries(columns))) as unknown as Dataset
 }
 
 /** Vectors of items by id; id 0 is padding. */

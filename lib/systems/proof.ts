@@ -32,9 +32,9 @@ export interface ProofArm {
 export type ProofData =
   /**
    * Known truth: a preset of lib/data/simulator. A point's knobs are set over these. `content` names the feature whose ids
-   * are items with known vectors.
+   * are items with known vectors, `known` columns of the truth that rows have as numbers, for arms that are told the truth.
    */
-  | { readonly kind: 'simulator'; readonly preset: string; readonly knobs?: Settings; readonly content?: string }
+  | { readonly kind: 'simulator'; readonly preset: string; readonly knobs?: Settings; readonly content?: string; readonly known?: readonly string[] }
   /** A real set. `path. from the folder of shared data (KAIROS_SHARED_DATA, or ../shared/data); lines that need it read "not run: data absent" without it. */
   | { readonly kind: 'file'; readonly path: string; readonly schema: Settings }
 
