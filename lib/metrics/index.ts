@@ -50,4 +50,5 @@ export {
   USER_GROUPS,
   type UserStatistic,
   type UserTerm,
+  withinUsersStatistic,
 } from './userStatistic.js'

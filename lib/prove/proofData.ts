@@ -90,11 +90,11 @@ async function datasetOf({ schema, rows, truth, dataset }: Simulation, known: re
   return (await Dataset.fromColumns(defineSchema(features), Object.fromEntries(columns))) as unknown as Dataset
 }
 
-/** Vectors of items by id; id 0 is padding. */
+/** Vectors of items by id, in numbers of deviation 1; id 0 is padding. */
 function vectorsOf({ rowCount, columns }: Table) {
   const { values, width = 1 } = columns.vector as TableColumn
   const padded = new Float32Array((rowCount + 1) * width)
-  padded.set(values as Float32Array, width)
+  for (let i = 0; i < rowCount * width; i++) padded[width + i] = Math.sqrt(width) * (values[i] as number)
   return { values: padded, width }
 }
 

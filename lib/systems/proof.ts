@@ -34,7 +34,13 @@ export type ProofData =
    * Known truth: a preset of lib/data/simulator. A point's knobs are set over these. `content` names the feature whose ids
    * are items with known vectors, `known` columns of the truth that rows have as numbers, for arms that are told the truth.
    */
-  | { readonly kind: 'simulator'; readonly preset: string; readonly knobs?: Settings; readonly content?: string; readonly known?: readonly string[] }
+  | {
+      readonly kind: 'simulator'
+      readonly preset: string
+      readonly knobs?: Settings
+      readonly content?: string
+      readonly known?: readonly string[]
+    }
   /** A real set. `path. from the folder of shared data (KAIROS_SHARED_DATA, or ../shared/data); lines that need it read "not run: data absent" without it. */
   | { readonly kind: 'file'; readonly path: string; readonly schema: Settings }
 
@@ -117,7 +123,8 @@ export interface ProofResults {
 export type Transform = 'value' | 'absolute'
 
 export interface Verdict {
-  readonly pass: boolean
+  /** null where there is no bar: the figure is reported. */
+  readonly pass: boolean | null
   /** The figures that decided, as they are printed: '|B_D| 0.121 against 0.305: -0.184 [-0.221, -0.150]'. */
   readonly figure: string
 }
@@ -132,6 +139,8 @@ export interface AcceptanceLine {
   readonly needs?: readonly string[]
   /** Data that nobody has yet: the line is listed as "not run: data absent (...)". */
   readonly absent?: string
+  /** Why the line cannot be put to the test with what is at hand. */
+  readonly notRun?: string
   /** `context` is for identities, which run programs of their own. Missing where the line is only reported or absent. */
   check?(results: ProofResults, context: { readonly executor: Executor }): Verdict | Promise<Verdict>
 }

@@ -25,7 +25,9 @@ export const chorusCvrConfig = z.strictObject({
   propensity: z
     .string()
     .optional()
-    .describe('of chorus-cvr: a number of each row that is its known chance of a click; rows weigh by it and no tower sees it'),
+    .describe(
+      'of chorus-cvr: a number of each row that is its known chance of a click; rows weigh by it and no tower sees it',
+    ),
   propensityFloor: z.number().positive().max(1).default(0.01).describe('least propensity that a row is weighed by'),
   weightCap: z.number().min(1).default(100).describe('greatest weight of a row by its propensity'),
   weightDecay: z

@@ -57,6 +57,10 @@ export const farmConfig = z.strictObject({
     .describe('of farm: all attentions; those of the candidate alone; pooled vectors side by side'),
   heads: z.int().positive().default(4).describe('of farm: heads of every attention'),
   // Predictor
+  products: z
+    .boolean()
+    .default(false)
+    .describe('of farm: the predictor also sees the candidate times each thing that attention said of it'),
   levels: z.int().positive().default(2).describe('of farm: extraction levels'),
   taskExperts: z.int().positive().default(2).describe('of farm: experts of each task alone, per level'),
   sharedExperts: z.int().positive().default(2).describe('of farm: experts of all tasks, per level'),

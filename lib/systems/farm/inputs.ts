@@ -52,18 +52,23 @@ class Table {
   }
 
   lookUp(ids: Loose): Loose[] {
-    return [this.weight, ...(this.content ? [this.content] : [])].map((table) => embedding(table as Loose, ids) as Loose)
+    return [this.weight, ...(this.content ? [this.content] : [])].map(
+      (table) => embedding(table as Loose, ids) as Loose,
+    )
   }
 }
 
-/** What was done in an act, one vector for each behaviour: an act has one of them, or several as the bits of its id. */
+/**
+ * What was done in an act, one vector for each behaviour, as large from the start as the rest of the act, beside
+ * which a rare one would else not stand out. An act has one of them, or several as the bits of its id.
+ */
 class Behaviours {
   readonly weight: Tensor<readonly [number, number], 'float32'>
   private readonly bits: Tensor | null
 
   constructor(rows: number, channels: number, areBits: boolean) {
     const count = areBits ? Math.ceil(Math.log2(rows)) : rows
-    this.weight = parameter([count, channels], normal(DEVIATION))
+    this.weight = parameter([count, channels], normal(1))
     const multiHot = Float32Array.from({ length: rows * count }, (_, i) => (Math.floor(i / count) >> (i % count)) & 1)
     this.bits = areBits ? constant(multiHot, [rows, count]) : null
   }
@@ -130,14 +135,7 @@ export class FarmInputs {
         return [{ feature, table: tableOf(shared?.table ?? feature.table, shared ?? { rows: feature.rows }) }]
       })
       const behaviour = config.behaviour ? found.find(({ field }) => field === BEHAVIOUR)?.feature : undefined
-      return new ActEmbedding(
-        fields,
-        behaviour,
-        first.feature.padded ?? time,
-        `${name}_acts`,
-        widthOf(fields),
-        config,
-      )
+      return new ActEmbedding(fields, behaviour, first.feature.padded ?? time, `${name}_acts`, widthOf(fields), config)
     }
     const { videoLength, liveLength } = config
     const live = domain('live', config.live, liveLength)

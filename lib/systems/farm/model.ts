@@ -86,8 +86,9 @@ export class FarmModel implements RankingModel {
     private readonly tasks: readonly string[],
     private readonly config: FarmConfig,
   ) {
-    const { dimensions, domains, align, gateSees, levels, expertSizes, towerSizes, taskExperts, sharedExperts } = config
     checkRequests(config)
+    const { dimensions, domains, align, gateSees, products } = config
+    const { levels, expertSizes, towerSizes, taskExperts, sharedExperts } = config
     this.inputs = new FarmInputs(features, config)
     const names = Object.keys(this.inputs.domains) as DomainName[]
     const user = this.inputs.context?.width ?? 0
@@ -100,7 +101,7 @@ export class FarmModel implements RankingModel {
     this.align = align !== 'none' && domains === 'both' ? new Align(config) : null
     this.fuse = new Fuse(names, config)
     this.predictor = new PLE({
-      inputs: user + dimensions + this.fuse.width,
+      inputs: user + dimensions + (products ? 2 : 1) * this.fuse.width,
       tasks: tasks.length,
       taskExperts,
       sharedExperts,
@@ -138,7 +139,8 @@ export class FarmModel implements RankingModel {
   scores({ user, encoded, readings }: Preferences, candidate: Rows, perUser = 1): Rows {
     const fused = this.fuse.forward(candidate, actsOf(encoded), readings, perUser)
     const known = user ? [repeated(user, perUser)] : []
-    return this.predictor.logits(beside([...known, candidate as Loose, ...fused]) as never) as Rows
+    const products = this.config.products ? fused.map((said) => multiply(said, candidate as Loose) as Loose) : []
+    return this.predictor.logits(beside([...known, candidate as Loose, ...fused, ...products]) as never) as Rows
   }
 
   /** [rows, tasks]: `perRequest` rows of candidates for each user in the batch. */
