@@ -109,7 +109,9 @@ describe('planProof', () => {
     expect(plan('0.9 / ESMM').runs.map(({ path }) => path)).toEqual(['small-rho-0.9/esmm-1', 'small-rho-0.9/esmm-2'])
     expect(plan('only full').runs).toEqual([])
     expect(plan('only full', false).runs).toHaveLength(6)
-    expect(() => plan('frist')).toThrow("prove: only should be part of the name of an acceptance line, an experiment, a point or an arm but got 'frist'. Did you mean 'first'?")
+    expect(() => plan('frist')).toThrow(
+      "prove: only should be part of the name of an acceptance line, an experiment, a point or an arm but got 'frist'. Did you mean 'first'?",
+    )
   })
 
   it.each(Object.entries(proofs))('%s: names of points, arms and lines are there and are one each', (_, proof) => {
@@ -118,7 +120,10 @@ describe('planProof', () => {
     expect(new Set(runs.map(({ path }) => path)).size).toBe(runs.length)
     const points = new Set(runs.map(({ pointName }) => pointName))
     for (const { needs = [] } of proof.acceptance) for (const point of needs) expect(points).toContain(point)
-    for (const { experiment, quickPoints = [] } of proof.plots?.map(({ experiment }) => ({ experiment, quickPoints: [] })) ?? []) {
+    for (const { experiment, quickPoints = [] } of proof.plots?.map(({ experiment }) => ({
+      experiment,
+      quickPoints: [],
+    })) ?? []) {
       expect(proof.experiments.map(({ name }) => name)).toContain(experiment)
       expect(quickPoints).toEqual([])
     }
@@ -127,7 +132,7 @@ describe('planProof', () => {
 
 describe('kairos prove', () => {
   it.each([
-    [['prove'], "kairos prove: system should be one of chorus-cvr, farm but got nothing.\n"],
+    [['prove'], 'kairos prove: system should be one of chorus-cvr, farm but got nothing.\n'],
     [['prove', 'frm'], "kairos prove: 'frm' should be 'farm'.\n"],
     [['prove', 'farm', '--seeds', '0'], 'kairos prove: --seeds should be an integer from 1 to 1000 but got 0.\n'],
     [['prove', 'farm', '--quik'], "kairos prove: unknown flag '--quik'. Did you mean '--quick'?\n"],

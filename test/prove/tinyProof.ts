@@ -16,7 +16,11 @@ export const tinyProof: Proof = {
   experiments: [
     {
       name: 'small',
-      data: { kind: 'simulator', preset: 'chorus-cvr', knobs: { users: 60, items: 40, clickRate: 0.4, conversionRate: 0.3 } },
+      data: {
+        kind: 'simulator',
+        preset: 'chorus-cvr',
+        knobs: { users: 60, items: 40, clickRate: 0.4, conversionRate: 0.3 },
+      },
       points: [point(0), point(0.9), point(0.5)],
       quickPoints: ['rho 0', 'rho 0.9'],
       arms: ['chorus', 'esmm'],
