@@ -19,7 +19,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'kairos-prove-'))
   whole = join(folder, 'whole')
   await prove(whole)
-})
+}, 240_000)
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 /** What a proof says but for when and how fast. */
