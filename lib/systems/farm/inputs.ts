@@ -37,6 +37,8 @@ export type DomainName = 'video' | 'live' | 'rare'
 
 /** Deviation of embeddings at the start. */
 const DEVIATION = 0.1
+/** That of behaviours: what W_in makes of known vectors of deviation 1 has about as much. */
+const BEHAVIOUR_DEVIATION = 0.3
 
 /** e(id): a learned row, and beside it what is known of the id. */
 class Table {
@@ -68,7 +70,7 @@ class Behaviours {
 
   constructor(rows: number, channels: number, areBits: boolean) {
     const count = areBits ? Math.ceil(Math.log2(rows)) : rows
-    this.weight = parameter([count, channels], normal(1))
+    this.weight = parameter([count, channels], normal(BEHAVIOUR_DEVIATION))
     const multiHot = Float32Array.from({ length: rows * count }, (_, i) => (Math.floor(i / count) >> (i % count)) & 1)
     this.bits = areBits ? constant(multiHot, [rows, count]) : null
   }
