@@ -16,6 +16,7 @@ import { attentionBench, attentionLengthBench, targetAttentionBench } from './at
 import { crossEntropyBench } from './crossEntropy.js'
 import { dataBench } from './data.js'
 import { executorsBench } from './executors.js'
+import { farmBench } from './farm.js'
 import { frequencyFilterBench } from './frequencyFilter.js'
 import { gramBench } from './gram.js'
 import { largeTableBench } from './largeTable.js'
@@ -40,6 +41,7 @@ const benches: Readonly<Record<string, (threads: number) => Promise<readonly Ben
   crossEntropy: crossEntropyBench,
   data: dataBench,
   executors: executorsBench,
+  farm: farmBench,
   frequencyFilter: frequencyFilterBench,
   gram: gramBench,
   largeTable: largeTableBench,

@@ -11,6 +11,8 @@ export type Counts = Readonly<Record<string, number>>
 
 export interface PreparedBatch {
   readonly counts: Counts
+  /** Rows, where 'batch' counts something else; `counts.batch` unless told. */
+  readonly examples?: number
   /** Writes every field; views may be longer than the live counts. Cheap (memory copies): called on the main thread. */
   fill(views: Readonly<Record<string, Float32Array | Int32Array | Uint8Array>>): void
 }

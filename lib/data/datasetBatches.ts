@@ -99,7 +99,7 @@ export async function orderedRows(
 }
 
 /** Whatever rows meet in a batch, it has no more items than the longest rows have together. */
-async function capacitiesOf(features: Features, data: AnyDataset, batchSize: number): Promise<Counts> {
+export async function capacitiesOf(features: Features, data: AnyDataset, batchSize: number): Promise<Counts> {
   const pauseWhenDue = createTimeSlice()
   const capacities: Record<string, number> = { batch: batchSize }
   for (const [name, feature] of Object.entries(features)) {

@@ -1,6 +1,6 @@
 /** `compile`: from a model and a function over it to a program that runs in one native call. */
 
-import { evaluateDim, type Shape, sizeOf } from '../core/dim.js'
+import { evaluateDim, type Shape, sizeOf, symbolsOf } from '../core/dim.js'
 import { type ArrayOf, arrayOf, type DType } from '../core/dtype.js'
 import { KairosError } from '../core/errors.js'
 import type { Field, Schema } from '../core/schema.js'
@@ -263,8 +263,8 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
         state: options.state ?? stateFor(this.model),
       },
       ...(lease ? { lease } : {}),
-      ...(options.counts ? { counts: options.counts } : {}),
-      ...(options.capacities ? { capacities: options.capacities } : {}),
+      ...(options.counts ? { counts: this.read(options.counts) } : {}),
+      ...(options.capacities ? { capacities: this.read(options.capacities) } : {}),
       ...(options.requireFinite ? { requireFinite: options.requireFinite } : {}),
     }
     try {
@@ -283,9 +283,9 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     if (!this.staging || !fits(this.staging.capacities)) {
       const used = this.runner.inputs.filter(({ name }) => name in this.schema)
       const entries = used.map(({ name, node }) => ({ name, ...specOf({ node, index: 0 }) }))
-      this.staging = { capacities, ring: new Staging(entries, capacities) }
+      this.staging = { capacities, ring: new Staging(entries, this.read(capacities)) }
     }
-    const lease = await this.staging.ring.lease(counts)
+    const lease = await this.staging.ring.lease(this.read(counts))
     // Fields that the program does not read are taken all the same, so that one way of filling serves every program.
     const unread = Object.entries(this.schema).filter(([name]) => !(name in lease.views))
     const spare = unread.map(([name, { dtype, shape }]) => [
@@ -294,6 +294,13 @@ export class Compiled<S extends Schema, Outputs extends Record<string, Tensor>> 
     ])
     const views = { ...Object.fromEntries(spare), ...lease.views } as LeasedBatch<S>['views']
     return { views, lease, release: () => lease.release() }
+  }
+
+  /** Sizes without those of fields that the program does not read; names that the schema lacks are left to be refused. */
+  private read(counts: Counts): Counts {
+    const ofSchema = symbolsOf(Object.values(this.schema).flatMap(({ shape }) => shape))
+    const isRead = (symbol: string) => !ofSchema.includes(symbol) || this.runner.symbols.includes(symbol)
+    return Object.fromEntries(Object.entries(counts).filter(([symbol]) => isRead(symbol)))
   }
 
   /** The state that this program's optimisers start from: zeros. */

@@ -1,5 +1,5 @@
 /** AUC within groups. */
-import { createTimeSlice, inSlices } from '../core/timeSlice.js'
+import { createTimeSlice, inSlices, type Pause } from '../core/timeSlice.js'
 import { type Accumulator, checkBinary, type GroupedBatch, requireLength } from './accumulator.js'
 import {
   byteColumn,
@@ -53,39 +53,17 @@ export class Gauc implements Accumulator<GroupedBatch, GaucResult> {
   async value(): Promise<GaucResult> {
     const pause = createTimeSlice()
     const labels = await this.labels.flatten(pause)
-    const count = labels.length
     const scores = await this.scores.flatten(pause)
-    const groupKeys = await intKeys(await this.groups.flatten(pause), pause)
-    // Sorted by score first; the sort by group keeps that order within each.
-    const { order } = await sortKeys(await floatKeys(scores, pause), await identity(count, pause), pause)
-    const sorted = await sortKeys(await gathered(groupKeys, order, pause), order, pause)
-    const keys = await gathered(await floatKeys(scores, pause), sorted.order, pause)
-
-    const pairs = new PairCounter()
     let [total, impressions, groups, skippedGroups] = [0, 0, 0, 0]
-    const close = () => {
-      const { auc, positives, negatives } = pairs.finish()
-      if (positives === 0 || negatives === 0) {
+    await withinGroups(scores, labels, await this.groups.flatten(pause), pause, (auc, count) => {
+      if (Number.isNaN(auc)) {
         skippedGroups++
         return
       }
-      total += (positives + negatives) * auc
-      impressions += positives + negatives
+      total += count * auc
+      impressions += count
       groups++
-    }
-    await inSlices(
-      count,
-      pause,
-      (begin, end) => {
-        for (let i = begin; i < end; i++) {
-          if (i > 0 && sorted.keys[i] !== sorted.keys[i - 1]) close()
-          else if (i > 0 && keys[i] !== keys[i - 1]) pairs.settle()
-          pairs.add(labels[sorted.order[i] as number] === 1)
-        }
-      },
-      SCATTERED,
-    )
-    if (count > 0) close()
+    })
     return { gauc: total / impressions, groups, impressions, skippedGroups }
   }
 
@@ -94,4 +72,38 @@ export class Gauc implements Accumulator<GroupedBatch, GaucResult> {
     this.groups.merge(other.groups)
     this.labels.merge(other.labels)
   }
+}
+
+/** Calls `visit` with the AUC of each group, NaN where it has one class, its size and one of its rows. */
+export async function withinGroups(
+  scores: Float32Array,
+  labels: Uint8Array,
+  groups: Int32Array,
+  pause: Pause,
+  visit: (auc: number, size: number, row: number) => void,
+): Promise<void> {
+  const count = labels.length
+  const groupKeys = await intKeys(groups, pause)
+  // Sorted by score first; the sort by group keeps that order within each.
+  const { order } = await sortKeys(await floatKeys(scores, pause), await identity(count, pause), pause)
+  const sorted = await sortKeys(await gathered(groupKeys, order, pause), order, pause)
+  const keys = await gathered(await floatKeys(scores, pause), sorted.order, pause)
+  const pairs = new PairCounter()
+  const close = (last: number) => {
+    const { auc, positives, negatives } = pairs.finish()
+    visit(positives * negatives === 0 ? Number.NaN : auc, positives + negatives, sorted.order[last] as number)
+  }
+  await inSlices(
+    count,
+    pause,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        if (i > 0 && sorted.keys[i] !== sorted.keys[i - 1]) close(i - 1)
+        else if (i > 0 && keys[i] !== keys[i - 1]) pairs.settle()
+        pairs.add(labels[sorted.order[i] as number] === 1)
+      }
+    },
+    SCATTERED,
+  )
+  if (count > 0) close(count - 1)
 }

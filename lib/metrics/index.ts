@@ -52,4 +52,5 @@ export {
   USER_GROUPS,
   type UserStatistic,
   type UserTerm,
+  withinUsersStatistic,
 } from './userStatistic.js'

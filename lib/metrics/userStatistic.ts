@@ -12,6 +12,7 @@ import { createTimeSlice, inSlices } from '../core/timeSlice.js'
 import { refuse, requireLength } from './accumulator.js'
 import { placements } from './aucInterval.js'
 import { float32s, intColumn, uint8s } from './column.js'
+import { withinGroups } from './gauc.js'
 
 /** Users are gathered in at most so many groups, which are then what is drawn: enough that an interval does not notice. */
 export const USER_GROUPS = 1024
@@ -82,6 +83,42 @@ export async function aucStatistic(
   where: (row: number) => boolean = () => true,
 ): Promise<UserStatistic> {
   requireLength('aucStatistic', 'users', users.length, scores.length)
+  const { rows, kept, pause } = await rowsThatCount(scores, labels, where)
+  const [placed] = await placements('aucStatistic', [kept.scores], kept.labels, pause)
+  const terms = [emptyTerm(), emptyTerm()] as const
+  await inSlices(rows.length, pause, (begin, end) => {
+    for (let i = begin; i < end; i++) {
+      addTo(terms[kept.labels[i] as 0 | 1], users[rows[i] as number] as number, placed?.[i] as number, 1)
+    }
+  })
+  const auc = statisticValue({ offset: 0, terms: [terms[1]] })
+  return { offset: -auc, terms }
+}
+
+/**
+ * AUC within users: GAUC, where each weighs as many as its rows, or with `even` UAUC, their plain mean. Users of one
+ * class are left out.
+ */
+export async function withinUsersStatistic(
+  scores: Float32Array,
+  labels: ArrayLike<number>,
+  users: ArrayLike<number>,
+  { even = false, where = () => true }: { readonly even?: boolean; readonly where?: (row: number) => boolean } = {},
+): Promise<UserStatistic> {
+  requireLength('withinUsersStatistic', 'users', users.length, scores.length)
+  const { rows, kept, pause } = await rowsThatCount(scores, labels, where)
+  const of = new Int32Array(rows.length)
+  await inSlices(rows.length, pause, (begin, end) => {
+    for (let i = begin; i < end; i++) of[i] = users[rows[i] as number] as number
+  })
+  const term = emptyTerm()
+  await withinGroups(kept.scores, kept.labels, of, pause, (auc, size, row) => {
+    if (!Number.isNaN(auc)) addTo(term, of[row] as number, (even ? 1 : size) * auc, even ? 1 : size)
+  })
+  return { offset: 0, terms: [term] }
+}
+
+async function rowsThatCount(scores: Float32Array, labels: ArrayLike<number>, where: (row: number) => boolean) {
   const pause = createTimeSlice()
   const column = intColumn()
   await inSlices(scores.length, pause, (begin, end) => {
@@ -95,15 +132,7 @@ export async function aucStatistic(
       kept.labels[i] = labels[rows[i] as number] as number
     }
   })
-  const [placed] = await placements('aucStatistic', [kept.scores], kept.labels, pause)
-  const terms = [emptyTerm(), emptyTerm()] as const
-  await inSlices(rows.length, pause, (begin, end) => {
-    for (let i = begin; i < end; i++) {
-      addTo(terms[kept.labels[i] as 0 | 1], users[rows[i] as number] as number, placed?.[i] as number, 1)
-    }
-  })
-  const auc = statisticValue({ offset: 0, terms: [terms[1]] })
-  return { offset: -auc, terms }
+  return { rows, kept, pause }
 }
 
 const emptyTerm = (): UserTerm => ({

@@ -20,6 +20,7 @@ export const proveOptions = z.strictObject({
     .min(1)
     .describe('only acceptance lines, experiments, points and arms whose name has this text')
     .optional(),
+  judge: z.boolean().describe('train nothing: tables and verdicts of the runs that are there').default(false),
   threads: integer(1, 1024).describe('threads of the executor').default(availableParallelism()),
   device: device(),
 })

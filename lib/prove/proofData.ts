@@ -3,18 +3,28 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { KairosError } from '../core/errors.js'
 import { nearest } from '../core/nearest.js'
-import type { Dataset } from '../data/dataset.js'
+import { Dataset } from '../data/dataset.js'
 import { encode, fitEncoding } from '../data/encoding.js'
-import { parseSchema, readDataset } from '../data/index.js'
-import { presets, type Simulation, simulate } from '../data/simulator/index.js'
+import { defineSchema, numeric, parseSchema, readDataset } from '../data/index.js'
+import {
+  type Preset,
+  parseKnobs,
+  presets,
+  type Simulation,
+  simulate,
+  type Table,
+  type TableColumn,
+} from '../data/simulator/index.js'
 import { splitInOrder } from '../data/splits.js'
-import type { ProofData, ProofSizes } from '../systems/proof.js'
+import type { ProofData, ProofSizes, Settings } from '../systems/proof.js'
 
 export interface ProofRows {
   readonly train: Dataset
   readonly test: Dataset
   /** The user of each test row. */
   readonly users: ArrayLike<number>
+  /** What is known of ids, by feature. */
+  readonly content?: Readonly<Record<string, { readonly values: Float32Array; readonly width: number }>>
   /** What no model sees of the test rows, by name. */
   readonly truth: Readonly<Record<string, ArrayLike<number>>>
   /** Further parts, by name. */
@@ -48,7 +58,14 @@ export const proofRows: RowSource = async (data, sizes, seed, threads) => {
 
 /** Test rows are new exposures of the same users and items, over the same days or after them. */
 async function simulated(
-  { preset: name, knobs = {}, test: when = 'apart', requests }: Extract<ProofData, { kind: 'simulator' }>,
+  {
+    preset: name,
+    knobs = {},
+    content,
+    known = [],
+    test: when = 'apart',
+    requests,
+  }: Extract<ProofData, { kind: 'simulator' }>,
   { train, test }: ProofSizes,
   seed: number,
   threads: number,
@@ -65,38 +82,72 @@ async function simulated(
     })
   }
   const later = when === 'later'
-  const settings = { ...knobs, seed, events: later ? train + test : train } as never
-  const draw = (part: string, exposure: Record<string, number>): Promise<Simulation> =>
-    simulate(preset, settings, { part, threads, exposure }) as unknown as Promise<Simulation>
-  const learnt = await draw('train', { events: later ? train + test : train })
-  const whole = (await learnt.dataset()) as Dataset
-  const held = later ? await partOf(learnt, train) : await partOf(await draw('test', { events: test }))
+  const drawn = later ? train + test : train
+  const { settings, exposureOf } = sized(preset as Preset, { ...knobs, seed }, drawn)
+  const draw = (part: string, exposure: Readonly<Record<string, number>>): Promise<Simulation> =>
+    simulate(preset, settings as never, { part, threads, exposure }) as unknown as Promise<Simulation>
+  const learnt = await draw('train', exposureOf(drawn))
+  const held = await partOf(later ? learnt : await draw('test', exposureOf(test)), known, later ? train : 0, test)
   const { candidates = 1, count = 0 } = requests ?? {}
   const asked = { events: count * candidates, perRequest: candidates, selection: 0 }
   return {
-    train: later ? whole.slice(0, train) : whole,
+    train: (await datasetOf(learnt, known)).slice(0, train),
     test: held.data,
     users: held.users,
     truth: held.truth,
-    ...(requests ? { others: { requests: await partOf(await draw('requests', asked)) } } : {}),
+    ...(requests ? { others: { requests: await partOf(await draw('requests', asked), known) } } : {}),
+    ...(content ? { content: { [content]: vectorsOf(learnt.items) } } : {}),
   }
 }
 
-/** Rows from `begin` on, with their truth. */
-async function partOf(simulation: Simulation, begin = 0): Promise<ProofPart> {
+/** `count` rows from `begin` on, with their truth. */
+async function partOf(
+  simulation: Simulation,
+  known: readonly string[],
+  begin = 0,
+  count = simulation.rows.rowCount - begin,
+): Promise<ProofPart> {
   const { rows, truth } = simulation
-  const from = ({ values }: { readonly values: ArrayLike<number> }) =>
-    begin === 0 ? values : (values as Float32Array).subarray(begin)
+  const kept = ({ values }: TableColumn): ArrayLike<number> => {
+    const width = values.length / rows.rowCount
+    return (values as Float32Array).subarray(begin * width, (begin + count) * width)
+  }
   return {
-    data: ((await simulation.dataset()) as Dataset).slice(begin),
-    users: from(rows.columns.user as { values: ArrayLike<number> }),
+    data: (await datasetOf(simulation, known)).slice(begin, begin + count),
+    users: kept(rows.columns.user as TableColumn),
     truth: Object.fromEntries(
       Object.entries(truth.columns)
-        .filter(([, { width }]) => width === undefined)
         .concat(rows.columns.position ? [['place', rows.columns.position]] : [])
-        .map(([column, values]) => [column, from(values)]),
+        .map(([column, values]) => [column, kept(values)]),
     ),
   }
+}
+
+async function datasetOf({ schema, rows, truth, dataset }: Simulation, known: readonly string[]): Promise<Dataset> {
+  if (known.length === 0) return (await dataset()) as Dataset
+  const features = { ...schema.features, ...Object.fromEntries(known.map((name) => [name, numeric()])) }
+  const all: Table['columns'] = { ...rows.columns, ...truth.columns }
+  const columns = Object.entries(features).map(([name, { column = name }]) => [
+    name,
+    all[known.includes(name) ? name : column],
+  ])
+  return (await Dataset.fromColumns(defineSchema(features), Object.fromEntries(columns))) as unknown as Dataset
+}
+
+/** Vectors of items by id, in numbers of deviation 1; id 0 is padding. */
+function vectorsOf({ rowCount, columns }: Table) {
+  const { values, width = 1 } = columns.vector as TableColumn
+  const padded = new Float32Array((rowCount + 1) * width)
+  for (let i = 0; i < rowCount * width; i++) padded[width + i] = Math.sqrt(width) * (values[i] as number)
+  return { values: padded, width }
+}
+
+/** Presets count their rows by `events`, or by `users` with so many `candidates` each: then the test has the first users. */
+function sized(preset: Preset, knobs: Settings, rows: number) {
+  if ('events' in preset.knobs.shape)
+    return { settings: { ...knobs, events: rows }, exposureOf: (events: number) => ({ events }) }
+  const { candidates } = parseKnobs(preset, knobs) as { readonly candidates: number }
+  return { settings: { ...knobs, users: Math.ceil(rows / candidates) }, exposureOf: () => ({}) }
 }
 
 async function fromFile(

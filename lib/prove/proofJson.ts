@@ -27,7 +27,10 @@ export async function proofJson(
       const statistics: Record<string, unknown> = {}
       for (const name of results.namesAt(point, arm)) {
         const [values, interval] = [results.values(point, arm, name), await results.mean(point, arm, name)]
-        const isCompared = arm !== proof.reference && results.namesAt(point, proof.reference).includes(name)
+        const isCompared =
+          arm !== proof.reference &&
+          results.namesAt(point, proof.reference).includes(name) &&
+          results.values(point, proof.reference, name).length === values.length
         const less = isCompared ? await results.difference(point, arm, proof.reference, name) : undefined
         statistics[name] = { values, ...interval, ...(less ? { [`less ${proof.reference}`]: less } : {}) }
       }

@@ -86,7 +86,7 @@ export async function proveSystem(
     )
     const head =
       `# ${proof.title}\n\n\`${command}\`, ${plan.seeds} seeds, ${facts.date.slice(0, 10)}, ` +
-      `${facts.environment.CPU}, ${threads} threads. ${tally(verdicts)}.\n`
+      `${facts.environment.CPU}, ${threads} threads. ${finished.length} of ${plan.runs.length} runs. ${tally(verdicts)}.\n`
     await writeWhole(join(output, 'proof.md'), `${head}\n${markdown.join('\n')}\n## Cost\n\n\`\`\`\n${cost}\`\`\`\n`)
     await writeWhole(join(output, 'cost.md'), cost)
     await writeWhole(join(output, 'proof.json'), await proofJson(proof, plan, results, verdicts, facts))
@@ -120,12 +120,13 @@ async function drawnAudits(output: string, finished: readonly FinishedRun[]): Pr
   return first
 }
 
-function commandOf({ system, quick, seeds, only, device }: ProofOptions): string {
+function commandOf({ system, quick, seeds, only, device, judge }: ProofOptions): string {
   const flags = [
     ...(quick ? ['--quick'] : []),
     ...(seeds === undefined ? [] : [`--seeds ${seeds}`]),
     ...(only === undefined ? [] : [`--only '${only}'`]),
     ...(device === undefined ? [] : [`--device ${device}`]),
+    ...(judge ? ['--judge'] : []),
   ]
   return ['kairos prove', system, ...flags].join(' ')
 }
@@ -134,13 +135,13 @@ function commandOf({ system, quick, seeds, only, device }: ProofOptions): string
 async function runAll(
   proof: Proof,
   { runs }: Plan,
-  { system, output, threads, rows: rowsOf = proofRows }: ProofOptions & { readonly output: string },
+  { system, output, threads, judge, rows: rowsOf = proofRows }: ProofOptions & { readonly output: string },
   executor: Executor,
   print: Print,
 ): Promise<FinishedRun[]> {
   const found = await Promise.all(runs.map((run) => loadFinished(output, run)))
   const done = found.filter((run) => run !== null)
-  if (done.length === runs.length) return done
+  if (judge || done.length === runs.length) return done
   if (done.length > 0) print(`${done.length} of ${runs.length} runs are there already.`)
   const work = ({ sizes }: PlannedRun) => sizes.train * sizes.epochs
   const total = runs.reduce((sum, run) => sum + work(run), 0)

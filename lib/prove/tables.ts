@@ -17,6 +17,8 @@ export async function pointTables(proof: Proof, plan: Plan, results: Results): P
     if (!results.has(point)) continue
     const arms = results.armsAt(point)
     const seeds = Math.max(...arms.map((arm) => results.values(point, arm, proof.columns[0]?.statistic ?? '').length))
+    const seedsOf = (arm: string) => results.values(point, arm, proof.columns[0]?.statistic ?? '').length
+    const isPaired = (arm: string) => seedsOf(arm) === seedsOf(proof.reference)
     const means: Cell[][] = []
     const differences: string[][] = []
     for (const arm of arms) {
@@ -24,7 +26,7 @@ export async function pointTables(proof: Proof, plan: Plan, results: Results): P
       const compared: string[] = []
       for (const { statistic, of, digits = 4 } of proof.columns) {
         cells.push(await results.mean(point, arm, statistic, of))
-        if (arm === proof.reference || !arms.includes(proof.reference)) continue
+        if (arm === proof.reference || !arms.includes(proof.reference) || !isPaired(arm)) continue
         const difference = await results.difference(point, arm, proof.reference, statistic, of)
         const { mean, low, high } = difference
         const half = ((high - low) / 2).toFixed(digits)

@@ -1,8 +1,7 @@
 /** One run of a proof: an arm trained on the rows of a seed, and what it says of the test rows. */
-import type { BatchSource } from '../core/batchSource.js'
 import { KairosError } from '../core/errors.js'
 import { nearest } from '../core/nearest.js'
-import { datasetBatches } from '../data/datasetBatches.js'
+import { requestBatches } from '../data/requestBatches.js'
 import { createState, initializeParameters } from '../graph/stores.js'
 import { plainStatistic, type UserStatistic } from '../metrics/index.js'
 import type { Executor } from '../runtime/index.js'
@@ -41,10 +40,14 @@ export async function trainArm(
   const config = configOf(system, run.config)
   const targets = targetsOf(system, config, proof.tasks)
   const rates = await ratesOf(train, targets.outputs)
-  const model = system.build(featureInputs(train), proof.tasks, config, rates) as RankingModel & object
+  const features = featureInputs(train).map((input) => {
+    const known = input.kind === 'id' ? rows.content?.[input.name] : undefined
+    return known ? { ...input, content: known } : input
+  })
+  const model = system.build(features, proof.tasks, config, rates) as RankingModel & object
   const shuffle = sizes.shuffle ?? sizes.epochs > 1
   const order = { batchSize: sizes.batchSize, ...(shuffle ? { seed } : {}) }
-  const source = (await datasetBatches(train, order)) as unknown as BatchSource
+  const source = await requestBatches(train, order, targets.requests)
   const program = compileRankingTraining(model, proof.tasks, source.schema, {
     seed,
     executor,
@@ -67,8 +70,8 @@ export async function trainArm(
     })
     if (ending === 'interrupted') return null
     const trained = performance.now()
-    const prediction = compilePrediction(model, test.schema.fields, executor)
-    const predictions = await predict(prediction, test, targets.outputs, { parameters, state })
+    const prediction = compilePrediction(model, test, targets, executor)
+    const predictions = await predict(prediction, test, targets, { parameters, state })
     const predicted = performance.now()
     const measured = await proof.measure?.(outcomeOf(rows, predictions))
     return {

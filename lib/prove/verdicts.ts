@@ -1,6 +1,7 @@
 /** Pass, fail or not run, for each acceptance line. */
+import { isKairosError } from '../core/errors.js'
 import type { Executor } from '../runtime/index.js'
-import type { AcceptanceLine, Proof } from '../systems/proof.js'
+import type { AcceptanceLine, Proof, Verdict } from '../systems/proof.js'
 import { type Plan, pointNameOf } from './plan.js'
 import { isAbsent } from './proofData.js'
 import type { Results } from './results.js'
@@ -31,15 +32,25 @@ export async function judgeLines(
 
 async function verdictOf(
   proof: Proof,
-  { check, needs = [], absent }: AcceptanceLine,
+  { check, needs = [], absent, notRun }: AcceptanceLine,
   results: Results,
   executor: Executor,
 ): Promise<Pick<LineVerdict, 'verdict' | 'figure'>> {
   if (absent !== undefined) return { verdict: 'not run', figure: `data absent: ${absent}` }
+  if (notRun !== undefined) return { verdict: 'not run', figure: notRun }
   const missing = needs.find((point) => !results.has(point))
   if (missing !== undefined) return { verdict: 'not run', figure: whyMissing(proof, missing, results) }
   if (!check) return { verdict: 'reported', figure: 'see the tables' }
-  const { pass, figure } = await check(results, { executor })
+  try {
+    return verdictFrom(await check(results, { executor }))
+  } catch (error) {
+    // Some arms of the point are still to be trained.
+    if (!isKairosError(error, 'KAIROS_UNKNOWN_NAME')) throw error
+    return { verdict: 'not run', figure: `runs are missing: ${error.details.expected} at ${error.details.got}` }
+  }
+}
+
+function verdictFrom({ pass, figure }: Verdict): Pick<LineVerdict, 'verdict' | 'figure'> {
   return { verdict: pass === null ? 'reported' : pass ? 'pass' : 'FAIL', figure }
 }
 

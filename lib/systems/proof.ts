@@ -32,13 +32,18 @@ export interface ProofArm {
 
 /** Where rows come from. */
 export type ProofData =
-  /** Known truth: a preset of lib/data/simulator. A point's knobs are set over these. */
+  /**
+   * Known truth: a preset of lib/data/simulator. A point's knobs are set over these. `content` names the feature whose ids
+   * are items with known vectors, `known` columns of the truth that rows have as numbers, for arms that are told the truth.
+   */
   | {
       readonly kind: 'simulator'
       readonly preset: string
       readonly knobs?: Settings
       /** Knobs of `--quick`, over these. */
       readonly quickKnobs?: Settings
+      readonly content?: string
+      readonly known?: readonly string[]
       /** 'later': the test rows are the last of the same log. 'apart': a draw of their own over the same days. */
       readonly test?: 'later' | 'apart'
       /** A further part 'requests', with so many candidates each, drawn without selection. */
@@ -206,6 +211,8 @@ export interface AcceptanceLine {
   readonly needs?: readonly string[]
   /** Data that nobody has yet: the line is listed as "not run: data absent (...)". */
   readonly absent?: string
+  /** Why the line cannot be put to the test with what is at hand. */
+  readonly notRun?: string
   /** `context` is for identities, which run programs of their own. Missing where the line is only reported or absent. */
   check?(results: ProofResults, context: { readonly executor: Executor }): Verdict | Promise<Verdict>
 }

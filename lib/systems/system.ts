@@ -1,6 +1,7 @@
 /** What a system is: one object that training, evaluation and the command line can use by name. */
 import type { z } from 'zod'
 import { field } from '../core/schema.js'
+import type { RequestRows } from '../data/requestBatches.js'
 import type { Tensor } from '../graph/node.js'
 import { binaryCrossEntropy } from '../losses/index.js'
 import { merge, slice } from '../ops/index.js'
@@ -49,7 +50,14 @@ export const rankingSchema = (maxLength: number) => ({
 /** A feature as a model sees it. */
 export type FeatureInput =
   /** int32[batch], ids below `rows` in the table of that name. */
-  | { readonly kind: 'id'; readonly name: string; readonly table: string; readonly rows: number }
+  | {
+      readonly kind: 'id'
+      readonly name: string
+      readonly table: string
+      readonly rows: number
+      /** What is known of each id and not learnt: rows of so many numbers. Systems may read it. */
+      readonly content?: { readonly values: Float32Array; readonly width: number }
+    }
   /** float32[batch], or float32[batch, width]. */
   | { readonly kind: 'number'; readonly name: string; readonly width?: number }
   /** `name.values` int32[name_count] and `name.offsets` int32[batch + 1]; with `padded`: `name` int32[batch, padded] and `name.length`. */
@@ -131,6 +139,8 @@ export interface RankingSystem<Config extends z.ZodType = z.ZodType> extends Sys
   ): RankingModel
   /** What its models predict; an output of its name for each task unless told. */
   outputs?(tasks: readonly string[], config: z.output<Config>): readonly RankingOutput[]
+  /** Rows that share a history: its models see it once for all of them. None unless told. */
+  requests?(config: z.output<Config>): RequestRows
   /** Scalars that its losses are fed besides the learning rate. */
   scalars?(config: z.output<Config>): Ramps
 }

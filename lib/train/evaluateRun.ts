@@ -89,9 +89,9 @@ async function evaluateRanking(
     const stores = { parameters: createParameters(model), state: createState(model) }
     const parameters = await restoreMeasured(await bestCheckpoint('evaluate', folder), settings, stores, executor)
     const { state } = stores
-    const program = compilePrediction(model, found.schema.fields, executor)
+    const program = compilePrediction(model, found, targets, executor)
     const { outputs } = targets
-    return { data: found, outputs, predictions: await predict(program, found, outputs, { parameters, state }) }
+    return { data: found, outputs, predictions: await predict(program, found, targets, { parameters, state }) }
   }
   const first = await judged(run, options.run)
   const metrics = await judge(first.data, first.predictions, first.outputs)

@@ -1,7 +1,7 @@
 /** `kairos explain`: a model's parameters, and what the compiler makes of one training step. */
 import type { BatchSource } from '../core/batchSource.js'
-import { datasetBatches } from '../data/datasetBatches.js'
 import { leaveOneOut } from '../data/leaveOneOut.js'
+import { requestBatches } from '../data/requestBatches.js'
 import { readSequences } from '../data/sequences.js'
 import { leastBytes } from '../graph/bytes.js'
 import type { Compiled } from '../graph/compile.js'
@@ -57,7 +57,7 @@ export async function explainRanking(
   if (!options.profile) printParameters(options.system, model, print)
   const executor = new Executor({ threads: options.threads, device: options.device })
   try {
-    const source = (await datasetBatches(train, options)) as unknown as BatchSource
+    const source = await requestBatches(train, options, targets.requests)
     const { seed, clipNorm, combine, combineAt, lossWeights } = options
     const settings = { executor, seed, clipNorm, combine, combineAt, lossWeights, profile: true }
     const program = compileRankingTraining(model, targets.tasks, source.schema, settings)

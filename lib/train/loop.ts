@@ -281,7 +281,7 @@ class Loop {
 
   private async submit(prepared: PreparedBatch): Promise<void> {
     const { program, source, parameters, state, detectAnomaly } = this.options
-    const [epoch, batch, examples] = [this.epoch, this.batch, prepared.counts.batch ?? 1]
+    const [epoch, batch, examples] = [this.epoch, this.batch, prepared.examples ?? prepared.counts.batch ?? 1]
     const scalars = this.schedule.scalars({ step: this.step, epoch })
     const stores = { parameters, optimizer: this.optimizer, state }
     const inputs = { schema: source.schema, batch: prepared, scalars, stores, draws: program.stepCount }

@@ -117,8 +117,8 @@ async function* rows(
   const stores = { parameters: createParameters(model), state: createState(model) }
   const parameters = await restoreMeasured(await bestCheckpoint('predict', folder), run, stores, executor)
   const { state } = stores
-  const program = compilePrediction(model, dataset.schema.fields, executor)
-  const predictions = await predict(program, dataset, targets.outputs, { parameters, state })
+  const program = compilePrediction(model, dataset, targets, executor)
+  const predictions = await predict(program, dataset, targets, { parameters, state })
   for (let row = 0; row < dataset.rowCount; row++) {
     yield Object.fromEntries([
       ['row', row + 1],

@@ -2,8 +2,8 @@
 import type { BatchSource } from '../core/batchSource.js'
 import { createTimeSlice, inSlices } from '../core/timeSlice.js'
 import type { Dataset } from '../data/dataset.js'
-import { datasetBatches } from '../data/datasetBatches.js'
 import { type Feature, type Features, vocabularyOf } from '../data/features.js'
+import { type RequestRows, requestBatches, requestFields } from '../data/requestBatches.js'
 import { type Compiled, compile } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
 import { createState, initializeParameters } from '../graph/stores.js'
@@ -69,6 +69,8 @@ export interface RankingTargets {
   readonly outputs: readonly RankingOutput[]
   /** Scalars that its losses are fed. */
   readonly ramps: Ramps
+  /** Rows that are fed together. */
+  readonly requests?: RequestRows
 }
 
 /** `config` as the system's schema gives it. */
@@ -76,6 +78,7 @@ export const targetsOf = (system: RankingSystem, config: unknown, tasks: readonl
   tasks,
   outputs: system.outputs?.(tasks, config) ?? taskOutputs(tasks),
   ramps: system.scalars?.(config) ?? {},
+  ...(system.requests ? { requests: system.requests(config) } : {}),
 })
 
 export interface RankingTrainerOptions extends CombinationOptions {
@@ -132,12 +135,13 @@ type Predictions = { probabilities: Tensor<readonly ['batch', number], 'float32'
 /** The probability of each output for each row. */
 export function compilePrediction(
   model: RankingModel & object,
-  schema: BatchSource['schema'],
+  data: Dataset,
+  { requests }: Pick<RankingTargets, 'requests'>,
   executor: Executor,
 ): Program<Predictions> {
   const probabilities = (m: RankingModel, batch: FeatureBatch) => m.probabilities?.(batch) ?? sigmoid(m.logits(batch))
   return compile(model, (m, batch) => ({ probabilities: probabilities(m, batch as FeatureBatch) }), {
-    schema,
+    schema: requestFields(data, requests),
     executor,
   }) as Program<Predictions>
 }
@@ -146,10 +150,10 @@ export function compilePrediction(
 export async function predict(
   program: Program<Predictions>,
   data: Dataset,
-  outputs: readonly RankingOutput[],
+  { outputs, requests }: Pick<RankingTargets, 'outputs' | 'requests'>,
   handles: { readonly parameters: ParameterSet; readonly state?: State },
 ): Promise<Record<string, Float32Array>> {
-  const source = await datasetBatches(data, { batchSize: PREDICTION_BATCH })
+  const source = await requestBatches(data, { batchSize: PREDICTION_BATCH }, requests)
   const columns = outputs.map(() => new Float32Array(data.rowCount))
   const pending: Promise<void>[] = []
   let first = 0
@@ -157,7 +161,7 @@ export async function predict(
     const leased = await program.lease(source.capacities)
     batch.fill(leased.views as never)
     const start = first
-    first += batch.counts.batch as number
+    first += batch.examples ?? (batch.counts.batch as number)
     const step = program.step(leased, {}, { ...handles, counts: batch.counts })
     pending.push(step.then(({ probabilities }) => spread(probabilities as Float32Array, columns, start)))
   }
@@ -253,7 +257,7 @@ export interface RankingFit extends LoopResult {
 /** Trains until the mean validation AUC gets no better for `patience` epochs, and keeps the best. */
 export async function fitRanking(
   model: RankingModel & object,
-  { tasks, outputs, ramps }: RankingTargets,
+  targets: RankingTargets,
   { train, validation }: { readonly train: Dataset; readonly validation: Dataset },
   options: RankingTrainerOptions,
   loop: Pick<LoopOptions, 'epochs' | 'observers' | 'signal' | 'checkpoints' | 'detectAnomaly'> & {
@@ -262,9 +266,10 @@ export async function fitRanking(
 ): Promise<RankingFit> {
   const { batchSize, learningRate, seed, executor } = options
   const { patience, ...rest } = loop
-  const source = (await datasetBatches(train, { batchSize, seed })) as unknown as BatchSource
+  const { tasks, outputs, ramps, requests } = targets
+  const source = await requestBatches(train, { batchSize, seed }, requests)
   const program = compileRankingTraining(model, tasks, source.schema, options)
-  const prediction = compilePrediction(model, source.schema, executor)
+  const prediction = compilePrediction(model, train, targets, executor)
   const parameters = await initializeParameters(model, seed, executor)
   const state = createState(model)
   const scalars = { lr: learningRate, ...scheduled(ramps, loop.epochs * source.batchCount) }
@@ -280,7 +285,7 @@ export async function fitRanking(
     watch: { metric: 'AUC', patience },
     evaluate: async (at) => {
       const handles = { parameters: at.parameters, state }
-      const judged = await judge(validation, await predict(prediction, validation, outputs, handles), outputs)
+      const judged = await judge(validation, await predict(prediction, validation, targets, handles), outputs)
       const areas = Object.entries(judged).map(([name, { auc }]) => [name, auc] as const)
       const mean = areas.reduce((sum, [, auc]) => sum + auc / areas.length, 0)
       const each = areas.length > 1 ? areas.map(([name, auc]) => [`AUC ${name}`, auc]) : []

@@ -79,8 +79,8 @@ export async function trainRanking(
       await saveEncoding(parts.train.encoding, encodingPath(output))
     }
     const parameters = await train(model, targets, parts, options, executor, run, print)
-    const prediction = compilePrediction(model, parts.test.schema.fields, executor)
-    const predictions = await predict(prediction, parts.test, targets.outputs, { parameters })
+    const prediction = compilePrediction(model, parts.test, targets, executor)
+    const predictions = await predict(prediction, parts.test, targets, { parameters })
     const metrics = await judge(parts.test, predictions, targets.outputs)
     const table = await rankingTable(parts.test, predictions, metrics, targets.outputs)
     print(`\n${formatTable(table.header, table.rows)}\n\n${table.note}`)

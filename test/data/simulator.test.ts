@@ -1,7 +1,12 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import type { BatchSource } from '../../lib/core/batchSource.js'
 import type { Dataset } from '../../lib/data/dataset.js'
 import { datasetBatches } from '../../lib/data/datasetBatches.js'
+import { parseSchema, readDataset } from '../../lib/data/index.js'
 import {
   chorusCvr,
   correlations,
@@ -10,6 +15,7 @@ import {
   pantheon,
   simulate,
   type Table,
+  writeSimulation,
 } from '../../lib/data/simulator/index.js'
 import { calibrationOf, correlationOf, mean } from '../../lib/data/simulator/measures.js'
 import { createState, initializeParameters } from '../../lib/graph/stores.js'
@@ -72,6 +78,70 @@ describe('farm', () => {
   })
 })
 
+describe('switches of farm', () => {
+  const knobs = { users: 300, seed: 5 }
+
+  it('another part has other acts of the same users, and more candidates move nothing else', async () => {
+    const [train, test, many] = [
+      await simulate(farm, knobs, { part: 'train' }),
+      await simulate(farm, knobs, { part: 'test' }),
+      await simulate(farm, knobs, { part: 'test', exposure: { candidates: 20 } }),
+    ]
+    expect(test.users).toEqual(train.users)
+    expect(test.items).toEqual(train.items)
+    expect(column(test.rows, 'videoItem')).not.toEqual(column(train.rows, 'videoItem'))
+    expect(many.rows.rowCount).toBe(2 * test.rows.rowCount)
+    expect(column(many.truth, 'pClick')[0]).toBe(column(test.truth, 'pClick')[0])
+  })
+
+  it('permuting exchanges acts within a history and keeps them', async () => {
+    const [kept, permuted] = [await simulate(farm, knobs), await simulate(farm, { ...knobs, permute: true })]
+    const of = ({ rows }: typeof kept, row: number) => {
+      const { values, offsets } = rows.columns.videoItem as unknown as { values: Int32Array; offsets: Int32Array }
+      return [...values.subarray(offsets[row], offsets[row + 1])]
+    }
+    for (let row = 0; row < 100; row += 10) {
+      expect(of(permuted, row)).not.toEqual(of(kept, row))
+      expect(of(permuted, row).sort()).toEqual(of(kept, row).sort())
+    }
+    expect(column(permuted.truth, 'pClick')).toEqual(column(kept.truth, 'pClick'))
+  })
+
+  it('with videoOnly 1 no valuable act is live, and overlap is the share with live acts', async () => {
+    const { events, eventTruth, users } = await simulate(farm, { ...knobs, videoOnly: 1, overlap: 0.5 })
+    const [domain, valuable] = [column(events, 'domain'), column(eventTruth, 'valuable')]
+    expect(valuable.some((one: number) => one === 1)).toBe(true)
+    expect(valuable.every((one: number, i: number) => one === 0 || domain[i] === 1)).toBe(true)
+    const inBoth = [...column(users, 'liveActs')].filter((acts) => acts > 0).length
+    expect(Math.abs(inBoth / 300 - 0.5)).toBeLessThan(0.1)
+  })
+
+  it('tells how many acts a user has', async () => {
+    const { truth, users } = await simulate(farm, { ...knobs, activitySpread: 1 })
+    const [video, live] = [column(users, 'videoActs'), column(users, 'liveActs')]
+    for (let user = 0; user < 300; user++)
+      expect(column(truth, 'acts')[10 * user]).toBe((video[user] as number) + (live[user] as number))
+  })
+})
+
+describe('the logging policy', () => {
+  it('with a position bias clicks fall with the position as the examination does', async () => {
+    const { rows, truth } = await simulate(chorusCvr, {
+      events: 60_000,
+      perRequest: 10,
+      positionBias: 1,
+      clickRate: 0.2,
+    })
+    const [position, click, examined] = [column(rows, 'position'), column(rows, 'click'), column(truth, 'examined')]
+    const rateAt = (wanted: number) => {
+      const at = [...position].flatMap((place, row) => (place === wanted ? [row] : []))
+      expect(examined[at[0] as number]).toBeCloseTo(1 / (wanted + 1), 5)
+      return at.reduce((sum, row) => sum + (click[row] as number), 0) / at.length
+    }
+    expect(rateAt(4) / rateAt(0)).toBeCloseTo(1 / 5, 1)
+  })
+})
+
 describe('chorus-cvr', () => {
   it.each([-0.5, 0, 0.9])('has its rates and the correlation %d', async (correlation) => {
     const { rows, truth } = await simulate(chorusCvr, { events: 100_000, correlation, seed: 2 })
@@ -124,12 +194,42 @@ describe('pantheon', () => {
     const state = createState(model)
     await fitLoop({ program, source, parameters, state, epochs: 1, schedule: { lr: 4e-3 } })
     const outputs = objectives.map((name) => ({ name, labels: [name] }))
-    const prediction = compilePrediction(model, source.schema, executor)
-    const judged = await judge(held, await predict(prediction, held, outputs, { parameters, state }), outputs)
+    const prediction = compilePrediction(model, train, {}, executor)
+    const judged = await judge(held, await predict(prediction, held, { outputs }, { parameters, state }), outputs)
     // Of the true probabilities themselves it is .80 for clicks and .85 for likes.
     expect(judged.click?.gauc?.gauc).toBeGreaterThan(0.58)
     expect(judged.effectiveView?.gauc?.gauc).toBeGreaterThan(0.58)
     expect(judged.like?.gauc?.gauc).toBeGreaterThan(0.58)
     await executor.close()
   }, 60_000)
+})
+
+describe('files', () => {
+  it.each([
+    [farm, { users: 60 }],
+    [chorusCvr, small],
+  ] as const)('hold the rows as they are in memory', async (preset, knobs) => {
+    const output = await mkdtemp(join(tmpdir(), 'kairos-simulation-'))
+    try {
+      await writeSimulation(preset, knobs as never, { output, threads: 2 })
+      const { data, schema } = parse(await readFile(join(output, 'train.yaml'), 'utf8'))
+      expect(isAbsolute(data)).toBe(true)
+      const [read, made] = [
+        await readDataset({ path: data }, parseSchema(schema), { threads: 2 }),
+        await (await simulate(preset, knobs as never)).dataset(),
+      ]
+      expect(read.rowCount).toBe(made.rowCount)
+      for (const [name, { kind }] of Object.entries(made.schema.features)) {
+        if (kind === 'time') continue
+        const [a, b] = [read.column(name), made.column(name as never)] as {
+          values: ArrayLike<number>
+          offsets?: Int32Array
+        }[]
+        expect(Array.from(a?.values ?? []), name).toEqual(Array.from(b?.values ?? []))
+        expect(a?.offsets && [...a.offsets]).toEqual(b?.offsets && [...b.offsets])
+      }
+    } finally {
+      await rm(output, { recursive: true })
+    }
+  })
 })

@@ -127,6 +127,7 @@ function prepare({ knobs, exposure, part }: Draw<Knobs>): Prepared {
       stable: 'float32',
       valuable: 'float32',
       authorEffect: 'float32',
+      acts: 'int32',
     }),
     events: { ...events, columns: { time: { values: times }, ...events.columns } },
     eventTruth: createTable(times.length, { valuable: 'int32', step: 'int32' }),
@@ -300,7 +301,7 @@ function filler({ knobs, exposure, part }: Draw<Knobs>, { tables, state }: Prepa
 
   const row = Object.fromEntries(Object.entries(rows.columns).map(([name, { values }]) => [name, values]))
   const why = Object.fromEntries(Object.entries(truth.columns).map(([name, { values }]) => [name, values]))
-  function writeRequest(user: number): void {
+  function writeRequest(user: number, acts: number): void {
     const first = request[user] as number
     for (let candidate = 0; candidate < candidates; candidate++) {
       const at = user * candidates + candidate
@@ -323,6 +324,7 @@ function filler({ knobs, exposure, part }: Draw<Knobs>, { tables, state }: Prepa
       why.stable![at] = stable
       why.valuable![at] = valuable
       why.authorEffect![at] = authorEffect
+      why.acts![at] = acts
     }
   }
 
@@ -341,7 +343,7 @@ function filler({ knobs, exposure, part }: Draw<Knobs>, { tables, state }: Prepa
         const event = order[(firstAct[user] as number) + index] as number
         writeEvent(event, user, chosen[index] as number, behaviour[index] as number, firstStep + index)
       }
-      writeRequest(user)
+      writeRequest(user, acts)
     }
   }
 }

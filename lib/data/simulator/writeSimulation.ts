@@ -1,6 +1,6 @@
 /** The tables of a simulation as Parquet files, with what it takes to train on them. */
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import type { Features } from '../features.js'
 import { writeWhole } from '../wholeFile.js'
@@ -110,6 +110,7 @@ const describe = ({ preset, knobs, exposure, part }: Work) => ({
 
 function trainConfig(preset: Preset, { knobs }: Work, data: string): string {
   const { features }: { features: Features } = preset.schema(knobs)
-  const text = stringify({ data, split: preset.split, schema: features }, { lineWidth: 120 })
+  // Whole, so that training may run from any folder.
+  const text = stringify({ data: resolve(data), split: preset.split, schema: features }, { lineWidth: 120 })
   return `# kairos train --system ${preset.system} --config ${data.replace(/[^/\\]*$/, 'train.yaml')}\n${text}`
 }

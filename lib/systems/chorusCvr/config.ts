@@ -22,8 +22,19 @@ export const chorusCvrConfig = z.strictObject({
   cvrWeight: z.number().min(0).default(1).describe('of the conversion loss of baselines'),
   ctcvrWeight: z.number().min(0).default(1).describe('of the click and conversion loss of baselines'),
   regulariserWeight: z.number().min(0).default(0.001).describe('of dcmt: for |1 - (CVR + counterfactual CVR)|'),
+  propensity: z
+    .string()
+    .optional()
+    .describe(
+      'of chorus-cvr: a number of each row that is its known chance of a click; rows weigh by it and no tower sees it',
+    ),
   propensityFloor: z.number().positive().max(1).default(0.01).describe('least propensity that a row is weighed by'),
   weightCap: z.number().min(1).default(100).describe('greatest weight of a row by its propensity'),
+  weightDecay: z
+    .number()
+    .min(0)
+    .default(1e-5)
+    .describe('of chorus-cvr: lambda of lambda / 2 |W|^2 over the layers; tables are left alone'),
   unclickedRate: z
     .number()
     .positive()

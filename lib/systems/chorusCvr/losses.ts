@@ -31,6 +31,8 @@ export interface FunnelLogits {
   readonly click: Rows
   readonly conversion: Rows
   readonly third?: Rows
+  /** By which rows weigh; that of the click's tower unless told. */
+  readonly propensity?: Rows
 }
 
 export interface FunnelLabels {
@@ -55,7 +57,7 @@ class Means {
   readonly unclickedWeights: Rows
 
   constructor(
-    logit: Rows,
+    { click, propensity = click }: Pick<FunnelLogits, 'click' | 'propensity'>,
     private readonly clicked: Rows,
     config: ChorusCvrConfig,
   ) {
@@ -63,8 +65,8 @@ class Means {
     const ones = full(clicked.shape, 1)
     this.unclicked = oneMinus(clicked)
     this.weights = add(clicked, multiply(this.unclicked, 1 / config.unclickedRate))
-    this.clickedWeights = weighs ? inversePropensity(logit, config) : ones
-    this.unclickedWeights = weighs ? inversePropensity(negate(logit), config) : ones
+    this.clickedWeights = weighs ? inversePropensity(propensity, config) : ones
+    this.unclickedWeights = weighs ? inversePropensity(negate(propensity), config) : ones
   }
 
   /** 1/|D| sum_D */
@@ -80,12 +82,12 @@ class Means {
 
 /** Equations 3, 4, 7, 9 and 10. */
 function chorusLosses(
-  logits: Required<FunnelLogits>,
+  logits: FunnelLogits & { readonly third: Rows },
   { click: o, conversion: r }: FunnelLabels,
   config: ChorusCvrConfig,
 ) {
   const { click: lo, conversion: lr, third: ln } = logits
-  const { overAll, weighedClicked, weighedUnclicked } = new Means(lo, o, config)
+  const { overAll, weighedClicked, weighedUnclicked } = new Means(logits, o, config)
   const alignment = alignLosses(lr, ln, config)
   const aligned = {
     clicked: weighedClicked(alignment),
@@ -111,15 +113,17 @@ export function alignLosses(lr: Rows, ln: Rows, { alignLearns }: Pick<ChorusCvrC
 type Baseline = (logits: FunnelLogits, labels: FunnelLabels, config: ChorusCvrConfig) => Losses
 
 /** L_ctr, and with its weight L_ctcvr: ESMM (Ma et al. 2018, equation 3), on which the others build. */
-const esmm: Baseline = ({ click: lo, conversion: lr }, { click: o, conversion: r }, config) => {
-  const { overAll } = new Means(lo, o, config)
+const esmm: Baseline = (logits, { click: o, conversion: r }, config) => {
+  const { click: lo, conversion: lr } = logits
+  const { overAll } = new Means(logits, o, config)
   const joint = productCrossEntropy(lo, lr, multiply(o, r), { reduction: 'none' })
   return { ctr: overAll(delta(o, lo)), ctcvr: multiply(overAll(joint), config.ctcvrWeight) }
 }
 
 const baselines: Readonly<Record<Exclude<ChorusCvrConfig['method'], 'chorus'>, Baseline>> = {
-  'single-task': ({ click: lo, conversion: lr }, { click: o, conversion: r }, config) => {
-    const { overAll, overClicked } = new Means(lo, o, config)
+  'single-task': (logits, { click: o, conversion: r }, config) => {
+    const { click: lo, conversion: lr } = logits
+    const { overAll, overClicked } = new Means(logits, o, config)
     return { ctr: overAll(delta(o, lo)), cvr: overClicked(delta(r, lr)) }
   },
 
@@ -127,7 +131,7 @@ const baselines: Readonly<Record<Exclude<ChorusCvrConfig['method'], 'chorus'>, B
 
   // Wang et al. 2022, equations 7 and 13.
   'escm2-ipw': (logits, labels, config) => {
-    const { weighedClicked } = new Means(logits.click, labels.click, config)
+    const { weighedClicked } = new Means(logits, labels.click, config)
     const conversion = weighedClicked(delta(labels.conversion, logits.conversion))
     return { ...esmm(logits, labels, config), cvr: multiply(conversion, config.cvrWeight) }
   },
@@ -135,7 +139,7 @@ const baselines: Readonly<Record<Exclude<ChorusCvrConfig['method'], 'chorus'>, B
   // Equations 9 and 10: the imputed loss stands for the real one where nobody clicked. It learns from the real one and
   // not the other way round (Wang et al. 2019, algorithm 1).
   'escm2-dr': (logits, labels, config) => {
-    const { overAll, weighedClicked } = new Means(logits.click, labels.click, config)
+    const { overAll, weighedClicked } = new Means(logits, labels.click, config)
     const imputed = softplus(logits.third as Rows)
     const real = delta(labels.conversion, logits.conversion)
     const missed = square(subtract(stopGradient(real), imputed))
@@ -148,7 +152,7 @@ const baselines: Readonly<Record<Exclude<ChorusCvrConfig['method'], 'chorus'>, B
 
   // Zhu et al. 2023: the second tower is the counterfactual CVR, 1 on N; both should add up to 1.
   dcmt: (logits, labels, config) => {
-    const { overAll, weighedClicked, weighedUnclicked } = new Means(logits.click, labels.click, config)
+    const { overAll, weighedClicked, weighedUnclicked } = new Means(logits, labels.click, config)
     const third = logits.third as Rows
     const factual = weighedClicked(delta(labels.conversion, logits.conversion))
     const counterfactual = weighedUnclicked(softplus(negate(third)))
@@ -160,9 +164,9 @@ const baselines: Readonly<Record<Exclude<ChorusCvrConfig['method'], 'chorus'>, B
     }
   },
 
-  // Su et al. 2024: a tower that learns conversion on O labels N. Its attention between towers is left out.
+  // Su et al. 2024: a tower that learns conversion on O labels N. Attention between towers: transfer.ts.
   ddpo: (logits, labels, config) => {
-    const { overClicked, weighedClicked, weighedUnclicked } = new Means(logits.click, labels.click, config)
+    const { overClicked, weighedClicked, weighedUnclicked } = new Means(logits, labels.click, config)
     const third = logits.third as Rows
     const clicked = weighedClicked(delta(labels.conversion, logits.conversion))
     const unclicked = weighedUnclicked(delta(stopGradient(sigmoid(third)), logits.conversion))
@@ -186,11 +190,11 @@ export function funnelLosses(
   const { method, without } = config
   const all: Losses =
     method === 'chorus'
-      ? chorusLosses(logits as Required<FunnelLogits>, labels, config)
+      ? chorusLosses(logits as FunnelLogits & { third: Rows }, labels, config)
       : baselines[method](logits, labels, config)
   const kept = Object.entries(all).filter(([name]) => !without.includes(name as Part))
   const terms = kept.map(([name, loss]) => (name === 'align' ? multiply(loss, alignWeight) : loss))
-  const { clickedWeights } = new Means(logits.click, labels.click, config)
+  const { clickedWeights } = new Means(logits, labels.click, config)
   const { effectiveSampleSize, clippedShare } = weightStatistics(clickedWeights, labels.click, config)
   return {
     loss: terms.reduce((total, term) => add(total, term)),

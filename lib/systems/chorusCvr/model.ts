@@ -6,15 +6,16 @@
  */
 import { KairosError } from '../../core/errors.js'
 import { input, scalarInput } from '../../graph/leaf.js'
-import { fanInUniform, type Initializer } from '../../graph/module.js'
+import { fanInUniform, type Initializer, namedVariables } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
 import { type FeatureEmbeddings, Mlp, StackedLinear, StackedMlp } from '../../nn/index.js'
-import { merge, multiply, sigmoid, slice, stack } from '../../ops/index.js'
+import { add, log, merge, multiply, oneMinus, sigmoid, slice, square, stack, subtract, sum } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
 import { embedFeatures } from '../rankingFeatures.js'
 import type { FeatureBatch, FeatureInput, Objectives, RankingModel } from '../system.js'
 import type { ChorusCvrConfig } from './config.js'
-import { type FunnelLogits, funnelLosses, type Rows } from './losses.js'
+import { type FunnelLogits, funnelLosses, type Rows, type Scalar } from './losses.js'
+import { Transfer } from './transfer.js'
 
 /** What the third tower starts from, given the rate of conversion among clicks. */
 const thirdTower: Readonly<Partial<Record<ChorusCvrConfig['method'], (cvr: number) => number>>> = {
@@ -38,6 +39,7 @@ export class ChorusCvrModel implements RankingModel {
   readonly bottom: Mlp<[number, ...number[]]>
   readonly towers: StackedMlp
   readonly heads: StackedLinear
+  readonly transfers: readonly Transfer[]
   private readonly labels: readonly [click: string, conversion: string]
 
   /** `rates`: of CTR and CVR in the data, which the towers start from. */
@@ -59,7 +61,12 @@ export class ChorusCvrModel implements RankingModel {
     const CVR = Math.min(Math.max(found, 1e-4), 1 - 1e-4)
     const third = thirdTower[method]
     const starts = [CTR, CVR, ...(third ? [third(CVR)] : [])]
-    this.features = embedFeatures(features, config)
+    // DDPO's later towers take over what the click's has found.
+    this.transfers = method === 'ddpo' ? [1, 2].map(() => new Transfer(towerSizes.at(-1) as number)) : []
+    this.features = embedFeatures(
+      features.filter(({ name }) => name !== config.propensity),
+      config,
+    )
     this.bottom = new Mlp([this.features.width, ...bottomSizes], options)
     this.towers = new StackedMlp(starts.length, [bottomSizes.at(-1) as number, ...towerSizes], options)
     this.heads = new StackedLinear(starts.length, towerSizes.at(-1) as number, 1, {
@@ -75,11 +82,25 @@ export class ChorusCvrModel implements RankingModel {
   }
 
   /** The method's loss and its parts. */
-  losses(batch: FeatureBatch) {
+  losses(batch: FeatureBatch): Readonly<Record<string, Scalar>> & { readonly loss: Scalar } {
     const [click, conversion] = this.labels
     const labels = { click: batch[click] as Rows, conversion: batch[conversion] as Rows }
-    const { alignWeight } = this.config
-    return funnelLosses(this.towerLogits(batch), labels, scalarInput('alignWeight', alignWeight), this.config)
+    const { alignWeight, propensity, weightDecay } = this.config
+    const known = propensity === undefined ? undefined : (batch[propensity] as Rows)
+    const logits = { ...this.towerLogits(batch), ...(known ? { propensity: logitOf(known) } : {}) }
+    const { loss, ...parts } = funnelLosses(logits, labels, scalarInput('alignWeight', alignWeight), this.config)
+    return { loss: weightDecay === 0 ? loss : add(loss, multiply(this.decay(), weightDecay)), ...parts }
+  }
+
+  /** |W|^2 / 2 of the layers' weights. */
+  private decay(): Scalar {
+    const squares = namedVariables(this)
+      .filter(({ name }) => name.endsWith('weight') && !name.startsWith('features'))
+      .map(({ tensor }) => sum(square(tensor as Loose) as Loose) as Scalar)
+    return multiply(
+      squares.reduce((total, each) => add(total, each)),
+      0.5,
+    )
   }
 
   /** The parts of the method's loss, the align loss weighed; they meet in the towers' logits. */
@@ -115,13 +136,24 @@ export class ChorusCvrModel implements RankingModel {
   /** h = Bottom(Emb(x)), and a logit of each tower. */
   private towerLogits(batch: FeatureBatch): FunnelLogits {
     const hidden = this.bottom.forward(this.features.forward(batch) as Loose) as Loose
-    const logits = merge(this.heads.forward(this.towers.forward(hidden)) as Loose, 1, 2) as Loose
+    const logits = merge(this.heads.forward(this.transferred(this.towers.forward(hidden))) as Loose, 1, 2) as Loose
     const [click, conversion, third] = Array.from({ length: this.towers.count }, (_, tower) =>
       merge(slice(logits, 0, tower, 1) as Loose, 0, 2),
     ) as Rows[]
     return { click, conversion, ...(third ? { third } : {}) } as FunnelLogits
   }
+
+  /** hidden[towers, batch, width] of the towers, with what later ones take over of the first. */
+  private transferred(hidden: Loose): Loose {
+    if (this.transfers.length === 0) return hidden
+    const [click, ...later] = Array.from({ length: this.towers.count }, (_, tower) =>
+      merge(slice(hidden, 0, tower, 1) as Loose, 0, 2),
+    ) as [Loose, ...Loose[]]
+    return stack([click, ...later.map((own, i) => (this.transfers[i] as Transfer).forward(click, own))], 0) as Loose
+  }
 }
+
+const logitOf = (p: Rows): Rows => subtract(log(p), log(oneMinus(p)))
 
 function funnelOf(tasks: readonly string[]): [click: string, conversion: string] {
   if (tasks.length === 2) return [...tasks] as [string, string]

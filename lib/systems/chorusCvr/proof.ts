@@ -349,6 +349,18 @@ const acceptance: AcceptanceLine[] = [
     needs: ['setting 2 / rho 0.9'],
   },
   {
+    name: 'told propensities',
+    text: 'rows weigh by the true chance of a click: how much of the bias is that of learnt propensities',
+    part: 'report',
+    needs: ['told propensities / rho 0.5'],
+  },
+  {
+    name: 'exact features',
+    text: 'z without noise: how much of the bias is what the features hide',
+    part: 'report',
+    needs: ['exact features / rho 0.5'],
+  },
+  {
     name: 'Ali-CCP',
     text: 'CTCVR-AUC at least that of ESMM, CVR-AUC above it with lower bound > 0, |PCOC - 1| at most 0.1',
     part: 'public data',
@@ -405,6 +417,21 @@ export const chorusCvrProof: Proof<Arm> = {
       quickPoints: ['strength 3'],
       arms: compared,
       quickArms: ['chorus', 'single-task', 'esmm'],
+      config,
+    },
+    {
+      name: 'told propensities',
+      data: { ...simulator({ hidden: false }), known: ['pClick'] },
+      points: [0.5, 0.9].map(rho),
+      quickPoints: ['rho 0.5'],
+      arms: ['chorus', 'esmm', 'escm2-ipw'],
+      config: { ...config, propensity: 'pClick' },
+    },
+    {
+      name: 'exact features',
+      data: simulator({ hidden: false, noise: 0 }),
+      points: [rho(0.5)],
+      arms: ['chorus', 'esmm', 'escm2-ipw'],
       config,
     },
     {

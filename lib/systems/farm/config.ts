@@ -20,6 +20,11 @@ export const farmConfig = z.strictObject({
   behaviour: z.boolean().default(true).describe('of farm: acts tell what was done'),
   behaviourBits: z.boolean().default(false).describe('of farm: behaviours are sums of 1, 2, 4, ..., several to an act'),
   sparse: z.boolean().default(true).describe('update only the rows that a batch looks up'),
+  perRequest: z
+    .int()
+    .positive()
+    .default(1)
+    .describe('of farm: rows of a request, which stand together; user and history are read once for them'),
   // Encoder of a domain
   encoder: switches('farm', 'plain', 'sasrec', 'bsarec')
     .default('farm')
@@ -52,6 +57,10 @@ export const farmConfig = z.strictObject({
     .describe('of farm: all attentions; those of the candidate alone; pooled vectors side by side'),
   heads: z.int().positive().default(4).describe('of farm: heads of every attention'),
   // Predictor
+  products: z
+    .boolean()
+    .default(false)
+    .describe('of farm: the predictor also sees the candidate times each thing that attention said of it'),
   levels: z.int().positive().default(2).describe('of farm: extraction levels'),
   taskExperts: z.int().positive().default(2).describe('of farm: experts of each task alone, per level'),
   sharedExperts: z.int().positive().default(2).describe('of farm: experts of all tasks, per level'),

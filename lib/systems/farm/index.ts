@@ -15,6 +15,7 @@ export const farm: RankingSystem<typeof farmConfig> = {
   summary: 'live rooms by preferences in two domains: frequency-aware, aligned, then fused by attentions (FARM)',
   config: farmConfig,
   build: (features, tasks, config) => new FarmModel(features, tasks, config),
+  requests: ({ perRequest, candidate }) => ({ each: perRequest, own: candidate }),
   outputs: (tasks, config) => [...taskOutputs(tasks), ...gatesOf(config).map((name) => ({ name }))],
 }
 

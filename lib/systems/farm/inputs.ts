@@ -37,23 +37,40 @@ export type DomainName = 'video' | 'live' | 'rare'
 
 /** Deviation of embeddings at the start. */
 const DEVIATION = 0.1
+/** That of behaviours: what W_in makes of known vectors of deviation 1 has about as much. */
+const BEHAVIOUR_DEVIATION = 0.3
 
+/** e(id): a learned row, and beside it what is known of the id. */
 class Table {
   readonly weight: Tensor<readonly [number, number], 'float32'>
+  /** Channels of both. */
+  readonly width: number
+  private readonly content: Tensor | null
 
-  constructor(rows: number, channels: number, sparse: boolean) {
+  constructor({ rows, content }: Pick<IdInput, 'rows' | 'content'>, channels: number, sparse: boolean) {
     this.weight = parameter([rows, channels], normal(DEVIATION), { sparse })
+    this.content = content ? constant(content.values, [rows, content.width]) : null
+    this.width = channels + (content?.width ?? 0)
+  }
+
+  lookUp(ids: Loose): Loose[] {
+    return [this.weight, ...(this.content ? [this.content] : [])].map(
+      (table) => embedding(table as Loose, ids) as Loose,
+    )
   }
 }
 
-/** What was done in an act, one vector for each behaviour: an act has one of them, or several as the bits of its id. */
+/**
+ * What was done in an act, one vector for each behaviour, as large from the start as the rest of the act, beside
+ * which a rare one would else not stand out. An act has one of them, or several as the bits of its id.
+ */
 class Behaviours {
   readonly weight: Tensor<readonly [number, number], 'float32'>
   private readonly bits: Tensor | null
 
   constructor(rows: number, channels: number, areBits: boolean) {
     const count = areBits ? Math.ceil(Math.log2(rows)) : rows
-    this.weight = parameter([count, channels], normal(DEVIATION))
+    this.weight = parameter([count, channels], normal(BEHAVIOUR_DEVIATION))
     const multiHot = Float32Array.from({ length: rows * count }, (_, i) => (Math.floor(i / count) >> (i % count)) & 1)
     this.bits = areBits ? constant(multiHot, [rows, count]) : null
   }
@@ -74,9 +91,10 @@ class ActEmbedding {
     readonly behaviour: SequenceInput | undefined,
     readonly time: number,
     readonly symbol: string,
-    { dimensions, embeddingDimensions }: FarmConfig,
+    width: number,
+    { dimensions }: FarmConfig,
   ) {
-    this.project = linearOf(fields.length * embeddingDimensions, dimensions)
+    this.project = linearOf(width, dimensions)
     this.positions = parameter([time, dimensions], normal(0.02))
   }
 }
@@ -99,11 +117,13 @@ export class FarmInputs {
     const context = features.filter((feature) => feature.kind !== 'sequence' && !isCandidate(feature))
 
     const tables: Record<string, Table> = {}
-    const tableOf = (name: string, rows: number): string => {
-      tables[name] ??= new Table(rows, embeddingDimensions, sparse)
+    const tableOf = (name: string, ids: Pick<IdInput, 'rows' | 'content'>): string => {
+      tables[name] ??= new Table(ids, embeddingDimensions, sparse)
       return name
     }
-    for (const { table, rows } of own) tableOf(table, rows)
+    const widthOf = (fields: readonly { readonly table: string }[]) =>
+      fields.reduce((sum, { table }) => sum + (tables[table] as Table).width, 0)
+    for (const input of own) tableOf(input.table, input)
     const domain = (name: DomainName, prefix: string | undefined, time: number): ActEmbedding | null => {
       const found = features.flatMap((feature) => {
         const field = feature.kind === 'sequence' && prefix !== undefined ? fieldOf(feature.name, prefix) : null
@@ -114,10 +134,10 @@ export class FarmInputs {
       const fields = found.flatMap(({ feature, field }) => {
         if (field === BEHAVIOUR) return []
         const shared = own.find((each) => fieldOf(each.name, '') === field && each.rows === feature.rows)
-        return [{ feature, table: tableOf(shared?.table ?? feature.table, feature.rows) }]
+        return [{ feature, table: tableOf(shared?.table ?? feature.table, shared ?? { rows: feature.rows }) }]
       })
       const behaviour = config.behaviour ? found.find(({ field }) => field === BEHAVIOUR)?.feature : undefined
-      return new ActEmbedding(fields, behaviour, first.feature.padded ?? time, `${name}_acts`, config)
+      return new ActEmbedding(fields, behaviour, first.feature.padded ?? time, `${name}_acts`, widthOf(fields), config)
     }
     const { videoLength, liveLength } = config
     const live = domain('live', config.live, liveLength)
@@ -133,7 +153,7 @@ export class FarmInputs {
     const codes = Math.max(0, ...acting.map(({ rows }) => rows))
     this.behaviours = codes > 0 ? new Behaviours(codes, dimensions, config.behaviourBits) : null
     this.candidateFields = own
-    this.target = linearOf(own.length * embeddingDimensions, dimensions)
+    this.target = linearOf(widthOf(own), dimensions)
     const settings = { dimensions: embeddingDimensions, tableDimensions: {}, targets: {}, sparse }
     this.context = context.length > 0 ? embedFeatures(context, settings, normal(DEVIATION)) : null
   }
@@ -158,7 +178,7 @@ export class FarmInputs {
 
   /** Rows of the tables side by side: [..., fields * channels]. */
   private lookUp<F extends { readonly table: string }>(fields: readonly F[], idsOf: (field: F) => Loose): Loose {
-    const rows = fields.map((field) => embedding((this.tables[field.table] as Table).weight as Loose, idsOf(field)))
+    const rows = fields.flatMap((field) => (this.tables[field.table] as Table).lookUp(idsOf(field)))
     return (rows.length === 1 ? rows[0] : concat(rows as never, 1 as never)) as Loose
   }
 }

@@ -7,6 +7,7 @@
  * FARM: Frequency-Aware Model for Cross-Domain Live-Streaming Recommendation, arXiv 2502.09375, 2025. README.md tells
  * which parts are the paper's and which are reconstructed.
  */
+import { KairosError } from '../../core/errors.js'
 import { fanInUniform } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
 import { binaryCrossEntropy, infoNCE } from '../../losses/index.js'
@@ -85,7 +86,9 @@ export class FarmModel implements RankingModel {
     private readonly tasks: readonly string[],
     private readonly config: FarmConfig,
   ) {
-    const { dimensions, domains, align, gateSees, levels, expertSizes, towerSizes, taskExperts, sharedExperts } = config
+    checkRequests(config)
+    const { dimensions, domains, align, gateSees, products } = config
+    const { levels, expertSizes, towerSizes, taskExperts, sharedExperts } = config
     this.inputs = new FarmInputs(features, config)
     const names = Object.keys(this.inputs.domains) as DomainName[]
     const user = this.inputs.context?.width ?? 0
@@ -98,7 +101,7 @@ export class FarmModel implements RankingModel {
     this.align = align !== 'none' && domains === 'both' ? new Align(config) : null
     this.fuse = new Fuse(names, config)
     this.predictor = new PLE({
-      inputs: user + dimensions + this.fuse.width,
+      inputs: user + dimensions + (products ? 2 : 1) * this.fuse.width,
       tasks: tasks.length,
       taskExperts,
       sharedExperts,
@@ -136,21 +139,22 @@ export class FarmModel implements RankingModel {
   scores({ user, encoded, readings }: Preferences, candidate: Rows, perUser = 1): Rows {
     const fused = this.fuse.forward(candidate, actsOf(encoded), readings, perUser)
     const known = user ? [repeated(user, perUser)] : []
-    return this.predictor.logits(beside([...known, candidate as Loose, ...fused]) as never) as Rows
+    const products = this.config.products ? fused.map((said) => multiply(said, candidate as Loose) as Loose) : []
+    return this.predictor.logits(beside([...known, candidate as Loose, ...fused, ...products]) as never) as Rows
   }
 
-  /** [batch, tasks] */
+  /** [rows, tasks]: `perRequest` rows of candidates for each user in the batch. */
   logits(batch: FeatureBatch): Rows {
     const candidate = this.candidate(batch)
-    return this.scores(this.preferences(batch, candidate), candidate)
+    return this.scores(this.preferences(batch, candidate), candidate, this.config.perRequest)
   }
 
   /** Sum over tasks of the mean logistic loss, on rows that its label mask leaves, + lambda L_align; both are given too. */
   losses(batch: FeatureBatch): { readonly loss: Scalar } & Readonly<Record<string, Scalar>> {
-    const { alignWeight, align: when, user, labelMasks } = this.config
+    const { alignWeight, align: when, user, labelMasks, perRequest } = this.config
     const candidate = this.candidate(batch)
     const preferences = this.preferences(batch, candidate)
-    const logits = this.scores(preferences, candidate) as Loose
+    const logits = this.scores(preferences, candidate, perRequest) as Loose
     const each = this.tasks.map((task, index) => {
       const mask = labelMasks[task]
       const column = merge(slice(logits, 1, index, 1) as Loose, 0, 2) as Loose
@@ -174,17 +178,29 @@ export class FarmModel implements RankingModel {
   objectiveNames = (): string[] => [...this.tasks, ...(this.align ? ['align'] : [])]
   apart = (name: string): boolean => name.startsWith('predictor.towers.')
 
-  /** The tasks' probabilities, then mean alpha and beta of each domain that has gates: [batch, outputs]. */
+  /** The tasks' probabilities, then mean alpha and beta of each domain that has gates: [rows, outputs]. */
   probabilities(batch: FeatureBatch): Rows {
+    const { perRequest } = this.config
     const candidate = this.candidate(batch)
     const preferences = this.preferences(batch, candidate)
-    const probabilities = sigmoid(this.scores(preferences, candidate) as Loose)
+    const probabilities = sigmoid(this.scores(preferences, candidate, perRequest) as Loose)
     const gates = Object.values(preferences.encoded).flatMap(({ gates }) => (gates ? [gates.alpha, gates.beta] : []))
     return beside([
       probabilities as Loose,
-      ...gates.map((gate) => unsqueeze(mean(gate, 1) as Loose, 1) as Loose),
+      ...gates.map((gate) => repeated(unsqueeze(mean(gate, 1) as Loose, 1) as Loose, perRequest)),
     ]) as Rows
   }
+}
+
+function checkRequests({ perRequest, gateSees, encoder, filter }: FarmConfig): void {
+  const isGated = encoder === 'farm' && (filter === 'gated' || filter === 'gate')
+  if (perRequest === 1 || !isGated || gateSees === 'user') return
+  throw new KairosError('KAIROS_ARGUMENT', {
+    op: 'farm',
+    argument: 'gateSees',
+    expected: "'user', so that the candidates of a request share what it makes,",
+    got: `'${gateSees}' with ${perRequest} rows to a request`,
+  })
 }
 
 const actsOf = (encoded: PerDomain<Encoded>): PerDomain<Acts> =>

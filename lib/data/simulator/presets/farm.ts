@@ -96,8 +96,8 @@ function schema({ videos, rooms, authors, groups, rareActs }: FarmKnobs) {
  * sqrt(d) makes the products of unit vectors have deviation 1. The features say nothing of the user but the group and
  * the history, so what a model knows of a_u and b_u it has read there.
  *
- * Truth of rows: `pClick`, `stable` and `valuable` (the two products times sqrt(d)), `authorEffect`; of events:
- * `valuable` (1 where b_u chose the item), `step`; of users: `stableCos`, `stableSin`, `phase`, `valuableInterest`,
+ * Truth of rows: `pClick`, `stable` and `valuable` (the two products times sqrt(d)), `authorEffect`, `acts` (of the user
+ * before); of events: `valuable` (1 where b_u chose the item), `step`; of users: `stableCos`, `stableSin`, `phase`, `valuableInterest`,
  * `videoOnly`, `videoActs`, `liveActs`; of items: `vector`.
  */
 export const farm = {
