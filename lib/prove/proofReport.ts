@@ -79,7 +79,8 @@ async function chartOf(proof: Proof, plot: ProofPlot, results: Results): Promise
     const there = points.filter(({ name }) => results.has(name, arm))
     const estimates = await Promise.all(there.map(({ name }) => results.mean(name, arm, plot.statistic, plot.of)))
     // Arms stand a little apart, so that their intervals do not cover each other.
-    const shift = 0.012 * (series.length - (drawn.length - 1) / 2) * ((points.at(-1)?.x ?? 1) - (points[0]?.x ?? 0) || 1)
+    const shift =
+      0.012 * (series.length - (drawn.length - 1) / 2) * ((points.at(-1)?.x ?? 1) - (points[0]?.x ?? 0) || 1)
     const at = (i: number) => (there[i]?.x ?? 0) + shift
     series.push({
       name: arm,

@@ -156,7 +156,8 @@ async function runAll(
   } finally {
     progress.stop()
   }
-  return done
+  // Tables do not tell what was there before.
+  return done.sort((a, b) => runs.indexOf(a.run) - runs.indexOf(b.run))
 }
 
 function stepsFrom(before: number, progress: Progress) {
