@@ -179,7 +179,8 @@ async function runAll(
     await arms.release()
     progress.stop()
   }
-  return done
+  // Tables do not tell what was there before.
+  return done.sort((a, b) => runs.indexOf(a.run) - runs.indexOf(b.run))
 }
 
 function stepsFrom(before: number, progress: Progress) {
