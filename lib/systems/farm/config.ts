@@ -1,5 +1,6 @@
 /** Settings of FARM, of its ablations and of what it is compared with on the same inputs and predictor. */
 import { z } from 'zod'
+import { KairosError } from '../../core/errors.js'
 
 const switches = <const T extends readonly [string, ...string[]]>(...values: T) => z.enum(values)
 
@@ -78,3 +79,15 @@ export type FarmConfig = z.infer<typeof farmConfig>
 /** Frequencies below this bin are low: round(share L) + 1 of the L / 2 + 1 there are. */
 export const cutoffFor = (length: number, share: number): number =>
   Math.min(Math.round(share * length) + 1, Math.floor(length / 2) + 1)
+
+/** Candidates of a request share gates only where these do not see them. Throws KAIROS_ARGUMENT. */
+export function checkRequests({ perRequest, gateSees, encoder, filter }: FarmConfig): void {
+  const isGated = encoder === 'farm' && (filter === 'gated' || filter === 'gate')
+  if (perRequest === 1 || !isGated || gateSees === 'user') return
+  throw new KairosError('KAIROS_ARGUMENT', {
+    op: 'farm',
+    argument: 'gateSees',
+    expected: "'user', so that the candidates of a request share what it makes,",
+    got: `'${gateSees}' with ${perRequest} rows to a request`,
+  })
+}

@@ -7,7 +7,6 @@
  * FARM: Frequency-Aware Model for Cross-Domain Live-Streaming Recommendation, arXiv 2502.09375, 2025. README.md tells
  * which parts are the paper's and which are reconstructed.
  */
-import { KairosError } from '../../core/errors.js'
 import { fanInUniform } from '../../graph/module.js'
 import type { Tensor } from '../../graph/node.js'
 import { binaryCrossEntropy, infoNCE } from '../../losses/index.js'
@@ -26,7 +25,7 @@ import {
 } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
 import type { FeatureBatch, FeatureInput, Objectives, RankingModel } from '../system.js'
-import type { FarmConfig } from './config.js'
+import { checkRequests, type FarmConfig } from './config.js'
 import { createEncoder, type Encoded, type Encoder, lengthsOf } from './encoder.js'
 import { beside, Fuse, type PerDomain, repeated } from './fuse.js'
 import { type Acts, type DomainName, FarmInputs } from './inputs.js'
@@ -190,17 +189,6 @@ export class FarmModel implements RankingModel {
       ...gates.map((gate) => repeated(unsqueeze(mean(gate, 1) as Loose, 1) as Loose, perRequest)),
     ]) as Rows
   }
-}
-
-function checkRequests({ perRequest, gateSees, encoder, filter }: FarmConfig): void {
-  const isGated = encoder === 'farm' && (filter === 'gated' || filter === 'gate')
-  if (perRequest === 1 || !isGated || gateSees === 'user') return
-  throw new KairosError('KAIROS_ARGUMENT', {
-    op: 'farm',
-    argument: 'gateSees',
-    expected: "'user', so that the candidates of a request share what it makes,",
-    got: `'${gateSees}' with ${perRequest} rows to a request`,
-  })
 }
 
 const actsOf = (encoded: PerDomain<Encoded>): PerDomain<Acts> =>
