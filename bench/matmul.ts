@@ -2,8 +2,9 @@
  * Matrix products with bias and activation, forward and backward, beside oneDNN's packed product without either; and
  * many small products, beside a loop of oneDNN's calls. One interface serves both engines; `taken` is what it takes.
  */
+import { createRandom } from '../lib/core/random.js'
 import type { Tensor } from '../lib/graph/node.js'
-import { Executor, gradients, input, linear } from '../lib/index.js'
+import { constant, Executor, gradients, input, linear } from '../lib/index.js'
 import { batchMatmul, gelu, multiply, relu, slice, sum } from '../lib/ops/index.js'
 import { describe } from '../lib/runtime/index.js'
 import { kernelTimes, large, verifyOutputs } from './kernelTime.js'
@@ -19,10 +20,17 @@ const groups = [
 ]
 const activations = { gelu, relu }
 
+const drawWeights = (count: number) => {
+  const random = createRandom(2).fork('weights')
+  return Float32Array.from({ length: count }, () => 0.2 * random.normal())
+}
+
 /** Layers of equal weights on rows of their own, so that small ones are timed while their weights are in cache. */
 function layers(activation: 'gelu' | 'relu', copies: number, m: number, k: number, n: number, backward: boolean) {
   const x = input('x', [copies * m, k]) as Loose
-  const [weight, bias] = [input('w', [n, k]), input('b', [n])]
+  // Without updates weights are only read, and kept in panels, as the peer's are; training packs them in each step.
+  const weight = backward ? input('w', [n, k]) : constant(drawWeights(n * k), [n, k])
+  const bias = input('b', [n])
   return Array.from({ length: copies }, (_, i) => {
     const rows = (copies === 1 ? x : slice(x, 0 as never, i * m, m)) as Loose
     const z = linear(rows as never, weight as never, { bias } as never)
@@ -40,7 +48,8 @@ async function layerResults(threads: number, peer: ProductPeer | null, own: Exec
       for (const backward of [false, true]) {
         const name = `linear + bias + ${activation}${backward ? ', forward and backward' : ''}`
         await verifyOutputs(name, layers(activation, 1, Math.min(m, 7), k, n, backward), own)
-        const copies = Math.max(1, Math.min(32, 4096 / m))
+        // Each layer keeps panels of its own: two fit the second cache.
+        const copies = Math.max(1, Math.min(backward ? 32 : 2, 4096 / m))
         const outputs = layers(activation, copies, m, k, n, backward)
         const kernels = backward ? ['matmul', 'elementwise', 'sum'] : ['matmul']
         const [mine, theirs]: number[][] = [[], []]

@@ -132,7 +132,7 @@ describe('planProof', () => {
 
 describe('kairos prove', () => {
   it.each([
-    [['prove'], "kairos prove: system should be 'chorus-cvr' or 'farm' but got nothing.\n"],
+    [['prove'], "kairos prove: system should be 'chorus-cvr' or 'farm' or 'pantheon' but got nothing.\n"],
     [['prove', 'frm'], "kairos prove: 'frm' should be 'farm'.\n"],
     [['prove', 'farm', '--seeds', '0'], 'kairos prove: --seeds should be an integer from 1 to 1000 but got 0.\n'],
     [['prove', 'farm', '--quik'], "kairos prove: '--quik' should be '--quick'.\n"],
