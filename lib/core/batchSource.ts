@@ -27,3 +27,9 @@ export interface BatchSource {
   /** Batches of an epoch in its order, from batch number `from` (resume). Order depends on seed and epoch alone. */
   batches(epoch: number, options?: { readonly from?: number }): AsyncIterable<PreparedBatch>
 }
+
+/** Rows that belong together: so many stand one after another, and only these features differ among them; labels do too. */
+export interface RequestRows {
+  readonly each: number
+  readonly own: readonly string[]
+}

@@ -1,5 +1,5 @@
 /** Batches of requests: several rows, the candidates, beside one history of the user that all of them share. */
-import type { BatchSource } from '../core/batchSource.js'
+import type { BatchSource, RequestRows } from '../core/batchSource.js'
 import { multiplyDims } from '../core/dim.js'
 import { KairosError } from '../core/errors.js'
 import { createRandom } from '../core/random.js'
@@ -17,12 +17,6 @@ import {
   orderedRows,
 } from './datasetBatches.js'
 import type { AnySchema, Features } from './features.js'
-
-/** Rows that belong together: so many stand one after another, and only these features differ among them; labels do too. */
-export interface RequestRows {
-  readonly each: number
-  readonly own: readonly string[]
-}
 
 /**
  * As `datasetBatches`, with 'batch' the number of requests: fields of `own` features and labels have `each` rows to a

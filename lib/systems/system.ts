@@ -1,7 +1,7 @@
 /** What a system is: one object that training, evaluation and the command line can use by name. */
 import type { z } from 'zod'
+import type { RequestRows } from '../core/batchSource.js'
 import { field } from '../core/schema.js'
-import type { RequestRows } from '../data/requestBatches.js'
 import type { Tensor } from '../graph/node.js'
 import { binaryCrossEntropy } from '../losses/index.js'
 import { merge, slice } from '../ops/index.js'

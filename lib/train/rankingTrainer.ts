@@ -1,9 +1,9 @@
 /** Trains and evaluates a ranking model on rows of features: several binary tasks over one set of inputs. */
-import type { BatchSource } from '../core/batchSource.js'
+import type { BatchSource, RequestRows } from '../core/batchSource.js'
 import { createTimeSlice, inSlices } from '../core/timeSlice.js'
 import type { Dataset } from '../data/dataset.js'
 import { type Feature, type Features, vocabularyOf } from '../data/features.js'
-import { type RequestRows, requestBatches, requestFields } from '../data/requestBatches.js'
+import { requestBatches, requestFields } from '../data/requestBatches.js'
 import { type Compiled, compile } from '../graph/compile.js'
 import type { Tensor } from '../graph/node.js'
 import { createState, initializeParameters } from '../graph/stores.js'

@@ -29,7 +29,7 @@ struct Machine {
   CpuVariant variant = CpuVariant::kBaseline;
   MatmulChoice matmul = MatmulChoice::kAuto;
   int threads = 1;
-  std::shared_ptr<Device> device = nullptr;  // runs the kernels instead of the threads, where there is one
+  std::shared_ptr<Device> device = nullptr;   // runs the kernels instead of the threads, where there is one
   Precision precision = Precision::kFloat32;  // of a device's products
 };
 
