@@ -18,7 +18,7 @@ import { adam, rowWiseAdagrad, sgd } from '../../lib/optim/index.js'
 import type { Executor, NativeArray } from '../../lib/runtime/index.js'
 import { type Counts, GraphGenerator, pick } from './graphGenerator.js'
 import type { Setting } from './graphs.js'
-import { Finding, show } from './judge.js'
+import { Finding, show, unlessIdRefused } from './judge.js'
 import { type RuleOptions, rules } from './optimizerFormulas.js'
 import { type Expected, judge, markOf, modes, type NoiseMode, noisy } from './oracle.js'
 import { grow, initialValues, lossOf, referenceFeeds, someCounts, textOf, traced } from './randomGraph.js'
@@ -74,7 +74,8 @@ export class TrainingFuzzer {
     const rulesUsed = groups.map(({ rule, options, parameters: own }) => ({ rule, options, names: own.map(nameOf) }))
     note(`${JSON.stringify({ rulesUsed, clipNorm, accumulate })}\n${textOf({ loss })}`)
 
-    const expected = simulate(training, initialValues(generator.model))
+    const expected = unlessIdRefused(() => simulate(training, initialValues(generator.model)))
+    if (!expected) return
     const samples = Array.from({ length: SAMPLES }, (_, sample) => {
       return simulate(training, initialValues(generator.model), {
         random,

@@ -24,7 +24,7 @@ import {
 import { checkDirection } from './directional.js'
 import type { Counts } from './graphGenerator.js'
 import { TrainingFuzzer } from './graphTraining.js'
-import { answerOf, Finding, isRefusal, show } from './judge.js'
+import { answerOf, Finding, isRefusal, show, unlessIdRefused } from './judge.js'
 import { type Expected, expect, judge } from './oracle.js'
 import {
   initialValues,
@@ -67,7 +67,8 @@ const LARGE = 8
 interface Point {
   readonly counts: Counts
   readonly feeds: Readonly<Record<string, ReferenceArray>>
-  readonly expected: readonly Expected[]
+  /** null where the reference refuses an id, as the device must. */
+  readonly expected: readonly Expected[] | null
 }
 
 /** A graph with all that its runs need. */
@@ -132,7 +133,8 @@ export class GraphFuzzer implements Fuzzer {
     const pointAt = (counts: Counts): Point => {
       const feeds = referenceFeeds(generator, counts)
       const tensors = Object.values(traced(outputs))
-      return { counts, feeds, expected: expect(tensors, { feeds, variables, counts }, random.fork('noise')) }
+      const expected = unlessIdRefused(() => expect(tensors, { feeds, variables, counts }, random.fork('noise')))
+      return { counts, feeds, expected }
     }
     const points = [
       pointAt(someCounts(random, isLarge ? LARGE_SIZES : undefined)),
@@ -144,7 +146,7 @@ export class GraphFuzzer implements Fuzzer {
         return [symbol, most + random.int(9)]
       }),
     )
-    this.checkGradients(outputs, gradientNames, { ...points[1], variables }, random)
+    if (points[1].expected) this.checkGradients(outputs, gradientNames, { ...points[1], variables }, random)
     using parameters = createParameters(generator.model)
     await this.check({ outputs, points, capacities, parameters, variables }, (line) => note(`${line}\n${text}`))
   }
@@ -212,6 +214,10 @@ counts ${JSON.stringify(options.counts)}`)
       this.tally.runs++
       const run = await executable.run(request).catch((error: unknown) => error)
       if (isRefusal(run) && run.code === 'KAIROS_SHAPE') return 'refused'
+      if (!point.expected) {
+        if (isRefusal(run) && run.code === 'KAIROS_ID_RANGE') return 'refused'
+        return { what: 'an id that the reference refuses was taken', point }
+      }
       if (run instanceof Error) return { what: `the run failed with ${show(run)}`, point }
       const results = (run as Awaited<ReturnType<typeof executable.run>>).outputs
       for (const [index, name] of Object.keys(graph.outputs).entries()) {
@@ -272,6 +278,7 @@ counts ${JSON.stringify(options.counts)}`)
   /** Computes value after value by itself, operands first, and tells which is the first that is wrong. */
   private async firstWrong(setting: Setting, graph: Prepared, point: Point): Promise<string> {
     const { counts, feeds } = point
+    if (!point.expected) return 'the reference refuses an id'
     const nodes = reachable(Object.values(traced(graph.outputs)).map(({ value }) => value))
     const values = nodes.flatMap((node) => (node.op ? node.outputs.map((_, index) => tensorOf({ node, index })) : []))
     const expected = expect(values, { feeds, variables: graph.variables, counts }, createRandom(1))

@@ -14,6 +14,16 @@ export interface Refusal {
 export const isRefusal = (error: unknown): error is Error & Refusal =>
   error instanceof Error && 'code' in error && (error.code as string) in errorTable && error.code !== 'KAIROS_INTERNAL'
 
+/** What the reference computes; null where it refuses an id, as one of a table whose rows all fell away. */
+export function unlessIdRefused<T>(compute: () => T): T | null {
+  try {
+    return compute()
+  } catch (error) {
+    if (isRefusal(error) && error.code === 'KAIROS_ID_RANGE') return null
+    throw error
+  }
+}
+
 export function show(value: unknown): string {
   try {
     return value instanceof Error ? `${value.stack} ${JSON.stringify(value)}` : String(value)
