@@ -82,3 +82,14 @@ export const fixedWeights = (
     })
   },
 })
+
+/** Solvers of the Pareto set, which weigh gradients step by step, by the names that the command line has for them. */
+export const solvers = {
+  mgda: minNorm,
+  pcgrad: pcGrad,
+  cagrad: caGrad,
+  'imtl-g': imtlG,
+  'nash-mtl': nashMtl,
+  upgrad: upGrad,
+  'aligned-mtl': alignedMtl,
+} as const satisfies Record<string, () => GradientCombination>

@@ -3,35 +3,13 @@ import { KairosError } from '../core/errors.js'
 import { all, type UpdateOptions } from '../graph/compile.js'
 import { scalarInput } from '../graph/leaf.js'
 import type { Tensor } from '../graph/node.js'
-import type { GradientCombination, Optimizer } from '../graph/update.js'
+import type { Optimizer } from '../graph/update.js'
 import { UncertaintyWeights } from '../losses/index.js'
-import {
-  alignedMtl,
-  caGrad,
-  DynamicWeightAverage,
-  type DynamicWeightAverageState,
-  fixedWeights,
-  imtlG,
-  minNorm,
-  nashMtl,
-  pcGrad,
-  upGrad,
-} from '../optim/index.js'
+import { DynamicWeightAverage, type DynamicWeightAverageState, fixedWeights, solvers } from '../optim/index.js'
 import { binaryLosses, type FeatureBatch, type Objectives, type RankingModel } from '../systems/system.js'
 import type { LoopObserver } from './loop.js'
 import { isLoopSchedule, type LoopSchedule, type Scalars, scheduleOf } from './loopSchedule.js'
 import type { Json } from './manifest.js'
-
-/** Solvers of the Pareto set, which weigh gradients step by step. */
-const solvers = {
-  mgda: minNorm,
-  pcgrad: pcGrad,
-  cagrad: caGrad,
-  'imtl-g': imtlG,
-  'nash-mtl': nashMtl,
-  upgrad: upGrad,
-  'aligned-mtl': alignedMtl,
-} as const satisfies Record<string, () => GradientCombination>
 
 export const combinations = [
   ...(Object.keys(solvers) as (keyof typeof solvers)[]),

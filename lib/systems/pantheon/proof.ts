@@ -1,5 +1,7 @@
 /** What Pantheon claims and how it is put to the test: six objectives of live rooms with known probabilities. */
+
 import { hypervolume, type Interval, paretoFront } from '../../metrics/index.js'
+import { solvers } from '../../optim/index.js'
 import type { Executor } from '../../runtime/index.js'
 import type {
   AcceptanceLine,
@@ -12,7 +14,6 @@ import type {
   Verdict,
 } from '../proof.js'
 import { fusedLossIsSum, rankerIsAlone, scaleDoesNotMatter, scoreIsWeightedMean } from './identities.js'
-import { solvers } from './rivals.js'
 import { pantheonTrainer, TASKS } from './trainer.js'
 
 const baseline = (summary: string, config: Settings): ProofArm => ({ role: 'baseline', summary, config })

@@ -5,7 +5,7 @@ import type { Combination } from '../../graph/update.js'
 import { UncertaintyWeights } from '../../losses/index.js'
 import { sigmoid } from '../../ops/index.js'
 import type { Loose } from '../../ops/support.js'
-import { adam, alignedMtl, caGrad, imtlG, minNorm, nashMtl, pcGrad, upGrad } from '../../optim/index.js'
+import { adam, solvers } from '../../optim/index.js'
 import type { OptimizerState, ParameterSet, State } from '../../runtime/index.js'
 import type { ArmRun, TrainerTools } from '../proof.js'
 import type { FeatureBatch } from '../system.js'
@@ -15,17 +15,6 @@ import type { KeptRanker } from './keptRanker.js'
 import { SCORED } from './keptRanker.js'
 import { EnsembleSort, weightOf } from './model.js'
 import { inFlight, type Program } from './steps.js'
-
-/** Solvers by name, as `--combine` calls them. */
-export const solvers: Readonly<Record<string, () => Combination>> = {
-  mgda: minNorm,
-  pcgrad: pcGrad,
-  cagrad: caGrad,
-  'imtl-g': imtlG,
-  'nash-mtl': nashMtl,
-  upgrad: upGrad,
-  'aligned-mtl': alignedMtl,
-}
 
 /** The ensemble alone, its parameters named as in `PantheonModel`. */
 class EnsembleAlone {
@@ -64,7 +53,7 @@ export class KeptEnsemble {
     const scoreOf = (m: EnsembleAlone, batch: FeatureBatch) => m.ensemble.forward(batch.state as RankerState, batch)
     const clipped = sizes.clipNorm ? { clipNorm: sizes.clipNorm } : {}
     const rest = { parameters: all, optimizer: adam(), ...clipped }
-    const solver = solvers[method]
+    const solver = solvers[method as keyof typeof solvers] as (() => Combination) | undefined
     const training = compile(
       model,
       (m, batch) => {
