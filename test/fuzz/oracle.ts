@@ -15,8 +15,11 @@ import { makeNode, type Tensor, tensorOf } from '../../lib/graph/node.js'
 const NOISE = 2 ** -23
 /** Relative, of what an op is given: sums inside of it round more than once. */
 const OPERAND_NOISE = 4 * NOISE
-/** Moves of one op's results alone; of each element that it is given as well; of all of these alike, as errors of a mean. */
-export const modes = ['results', 'elements', 'operands'] as const
+/**
+ * Moves of one op's results alone; of each element that it is given as well; of all of these alike, as errors of a mean; and
+ * none but to float32, where sums of equal terms cancel altogether that moves would hold apart.
+ */
+export const modes = ['results', 'elements', 'operands', 'none'] as const
 const SAMPLES = modes.length
 export type NoiseMode = (typeof modes)[number]
 /** Relative to the greatest magnitude of an output; what kernels are allowed by themselves. */
@@ -57,22 +60,24 @@ export function noisy(
     updates: [],
     assignments: [],
   })
-  const draw = quickNoise(random.uint32())
+  const draw = mode === 'none' ? () => 0 : quickNoise(random.uint32())
+  const byResults = mode === 'results' || mode === 'none'
   const mark = markOf(mode)
   const wrapped = new Map<OpDefinition, OpDefinition>()
   const wrap = (op: OpDefinition): OpDefinition => {
     const reference: OpDefinition['reference'] = (inputs, attributes) => {
-      const given = mode === 'results' ? inputs : inputs.map((array) => operand(array, draw, mode))
+      const given = byResults ? inputs : inputs.map((array) => operand(array, draw, mode))
       const results = op.reference(given, attributes)
       // What ops make of infinities differs: whatever depends on one is left unjudged.
       const isClear = (array: ReferenceArray, index: number) => allFinite(array, takesInfinity[op.name] === index)
       if (!inputs.every(isClear)) return results.map((array) => marked(array, mark))
       return results.map((array) => {
-        if (array.dtype === 'bool') return mode === 'operands' ? array : tiesAs(mode === 'results', array, given)
+        if (array.dtype === 'bool')
+          return mode === 'operands' || mode === 'none' ? array : tiesAs(mode === 'results', array, given)
         if (op.elementwise) return rounded(array, draw, 0, given)
         if (isCopy(op, array, given)) return array
         const scale = greatest(array) / 4
-        return rounded(mode === 'results' ? withoutResidue(array, scale) : array, draw, scale)
+        return rounded(byResults ? withoutResidue(array, scale) : array, draw, scale)
       })
     }
     const known = wrapped.get(op) ?? { ...op, reference }
