@@ -7,7 +7,7 @@ import { variableName } from '../../lib/graph/autodiff.js'
 import type { ReferenceArray } from '../../lib/graph/defineOp.js'
 import { reachable } from '../../lib/graph/graph.js'
 import { type InterpretOptions, interpret } from '../../lib/graph/interpret.js'
-import { type Node, type Tensor, tensorOf, type Variable } from '../../lib/graph/node.js'
+import { type Node, type Tensor, tensorOf, type Value, type Variable } from '../../lib/graph/node.js'
 import { GraphRunner } from '../../lib/graph/runner.js'
 import { createParameters } from '../../lib/graph/stores.js'
 import { toTyped } from '../../lib/ops/support.js'
@@ -69,6 +69,13 @@ interface Point {
   readonly feeds: Readonly<Record<string, ReferenceArray>>
   /** null where the reference refuses an id, as the device must. */
   readonly expected: readonly Expected[] | null
+}
+
+/** Whether some `floor` or `sign` is taken where it jumps: residues of sums that cancel fall to either side. */
+function standsOnStep(loss: Tensor, options: InterpretOptions): boolean {
+  const steps = reachable([loss.value]).filter(({ op }) => op?.name === 'floor' || op?.name === 'sign')
+  const operands = steps.map(({ inputs }) => tensorOf(inputs[0] as Value))
+  return interpret(operands, options).some(({ data }) => data.some((x) => Math.abs(x - Math.round(x)) < 1e-9))
 }
 
 /** A graph with all that its runs need. */
@@ -162,6 +169,10 @@ export class GraphFuzzer implements Fuzzer {
     const loss = tensors.loss as Tensor
     const isHeld = ({ op, attributes }: Node) => attributes.paddingIndex !== undefined || op?.name === 'stopGradient'
     if (reachable([loss.value]).some(isHeld)) return
+    if (standsOnStep(loss, options)) {
+      this.tally.kinks++
+      return
+    }
     const moving = [...names].map(([leaf, name]) => ({
       leaf,
       gradient: name === null ? null : (tensors[name] ?? null),
