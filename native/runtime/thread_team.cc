@@ -172,8 +172,8 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, Body body) {
   if (parts < 2) return body(0, count, 0);
 
   State& state = *state_;
-  state.separation.From(
-      state.workers);  // here, since a lead that has just been woken is often moved once more
+  // For every job, since a lead that has just been woken is often moved once more.
+  state.separation.From(state.workers);
   state.body = &body;
   state.count = count;
   state.parts = parts;
